@@ -1,0 +1,216 @@
+"""Writing files and folders so that a reader sees the old one or the whole new one, never a part."""
+
+import ctypes
+import errno
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from openankh.errors import UserError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+def sha256_of(path: Path | str) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fsync_folder(folder: Path | str) -> None:
+    """Make the names in a folder (new files, renames) survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def require_free_space(path: Path, needed_bytes: int) -> None:
+    """Raise UserError when the disk that would hold `path` has fewer than `needed_bytes` free."""
+    if free_bytes(path) < needed_bytes:
+        raise _disk_full(path, needed_bytes, os.strerror(errno.ENOSPC).lower())
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes an ordinary user can still write on the disk that holds (or would hold) `path`."""
+    folder = path.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def write_file_atomically(path: Path | str, content: bytes | str | Callable[[BinaryIO], None]) -> None:
+    """Write one file durably: bytes, text (as UTF-8), or a function that writes to the open file."""
+    if isinstance(content, str):
+        content = content.encode()
+    needed = None if callable(content) else len(content)
+    with atomic_file(path, needed_bytes=needed) as file:
+        if callable(content):
+            content(file)
+        else:
+            file.write(content)
+
+
+@contextmanager
+def atomic_file(path: Path | str, *, needed_bytes: int | None = None) -> Iterator[BinaryIO]:
+    """Open a temporary neighbour of `path`; leaving the block puts it, durably, in the place of `path`.
+
+    Leaving by an exception removes it and leaves what stood at `path`. A full disk raises UserError with the bytes
+    needed (`needed_bytes` where the caller knows them) and free.
+    """
+    target = _target(path, is_wanted=Path.is_file, kind="a plain file")
+    temporary = _temporary(target)
+    try:
+        with _full_disk_named(target, temporary, needed_bytes):
+            with _cannot_write(target):
+                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(descriptor)
+            with _cannot_write(target):
+                os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_folder(target.parent)
+
+
+@contextmanager
+def atomic_folder(path: Path | str, *, needed_bytes: int | None = None) -> Iterator[Path]:
+    """Give an empty temporary neighbour folder to fill; leaving the block puts it, durably, in the place of `path`.
+
+    An existing folder at `path` is replaced as a whole: in one step where the system can exchange two names (Linux),
+    else by two renames. Leaving by an exception removes the temporary and leaves what stood at `path`.
+    """
+    target = _target(path, is_wanted=Path.is_dir, kind="a folder")
+    temporary = _temporary(target)
+    try:
+        with _full_disk_named(target, temporary, needed_bytes):
+            with _cannot_write(target):
+                temporary.mkdir()
+            yield temporary
+            _fsync_tree(temporary)
+            with _cannot_write(target):
+                replaced = _put_in_place(temporary, target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    fsync_folder(target.parent)
+    if replaced is not None:
+        shutil.rmtree(replaced)
+
+
+def remove_temporaries_of(path: Path | str) -> int:
+    """Remove what killed writers of `path` left beside it; the caller must hold the path's lock. Returns how many."""
+    target = Path(os.path.realpath(path))
+    leftovers = [entry for entry in target.parent.iterdir() if entry.name.startswith(f"{target.name}.tmp-")]
+    for leftover in leftovers:
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
+    return len(leftovers)
+
+
+def _target(path: Path | str, is_wanted: Callable[[Path], bool], kind: str) -> Path:
+    # A link is followed, so that the file it points to is replaced and the link stays. What is neither a file nor a
+    # folder (/dev/null, a pipe) must never be renamed over.
+    target = Path(os.path.realpath(path))
+    if not target.name:
+        raise UserError(f"cannot write {path}: it is the root of the disk; name {kind} in it")
+    if target.exists() and not is_wanted(target):
+        raise UserError(f"cannot write {path}: it exists and is not {kind}; choose another name")
+    if not target.parent.is_dir():
+        raise UserError(f"cannot write {path}: the folder {target.parent} does not exist; create it first")
+    return target
+
+
+def _temporary(target: Path) -> Path:
+    return target.with_name(f"{target.name}.tmp-{uuid.uuid4().hex}")
+
+
+def _fsync_tree(folder: Path) -> None:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with open(os.path.join(parent, name), "rb") as file:
+                os.fsync(file.fileno())
+        fsync_folder(parent)
+
+
+def _put_in_place(new: Path, target: Path) -> Path | None:
+    """Rename `new` to `target`; returns where the folder that stood there is now, or None when there was none."""
+    if not target.exists():
+        os.rename(new, target)
+        return None
+    if _exchange(new, target):
+        return new
+    aside = _temporary(target)
+    os.rename(target, aside)
+    try:
+        os.rename(new, target)
+    except OSError:
+        os.rename(aside, target)
+        raise
+    return aside
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two names in one step; False where the system or the file system cannot."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    if rename is None:
+        return False
+    return rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0
+
+
+@contextmanager
+def _cannot_write(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        reason = (error.strerror or str(error)).lower()
+        raise UserError(f"cannot write {target}: {reason}; choose another place or mend its permissions") from error
+
+
+@contextmanager
+def _full_disk_named(target: Path, temporary: Path, needed_bytes: int | None) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        reason = _disk_full_reason(error)
+        if reason is None:
+            raise
+        raise _disk_full(target, needed_bytes, reason, _size_of(temporary)) from error
+
+
+def _disk_full_reason(error: Exception) -> str | None:
+    # safetensors and h5py report the system's error inside a text of their own.
+    for code in _FULL:
+        if getattr(error, "errno", None) == code or os.strerror(code) in str(error):
+            return os.strerror(code).lower()
+    return None
+
+
+def _size_of(path: Path) -> int:
+    if path.is_dir():
+        return sum(entry.stat().st_size for entry in path.rglob("*") if entry.is_file())
+    return path.stat().st_size if path.exists() else 0
+
+
+def _disk_full(target: Path, needed_bytes: int | None, reason: str, num_written_bytes: int = 0) -> UserError:
+    """The error for a full disk; what was written so far counts as free, for it is taken away again."""
+    needed = f"{needed_bytes:,}" if needed_bytes is not None else f"more than {num_written_bytes:,}"
+    free = free_bytes(target) + num_written_bytes
+    return UserError(
+        f"cannot write {target}: {reason} ({needed} bytes needed, {free:,} free); "
+        "free some space or choose another disk; what stood there before is untouched"
+    )
