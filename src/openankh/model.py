@@ -1,0 +1,248 @@
+"""The Ankh network: a T5 v1.1 encoder-decoder over packed proteins (Ankh paper, architecture; ANKH checkpoints' layout).
+
+Module names are those of Hugging Face's T5, so a state dict is a checkpoint. There is no padding and no attention mask:
+tokens of many proteins lie end to end and `Documents` holds their boundaries.
+
+T packed tokens, S packed encoder tokens under a decoder, D model width, H heads, K head width, F feed-forward width,
+V vocabulary, N relative buckets, R distances.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, linear, relu, rms_norm, silu
+
+from openankh.attention import Documents, attend, relative_bias
+from openankh.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class EncoderOutput:
+    """What the encoder returns: `last_TD` after the final norm, and the layers asked for.
+
+    `states[0]` is the embedded input, `states[n]` the output of layer n; as in transformers' `hidden_states` the last one
+    has passed the final norm.
+    """
+
+    last_TD: Tensor
+    states: dict[int, Tensor] = field(default_factory=dict)
+
+
+class RMSNorm(nn.Module):
+    """Scale to unit mean square, in fp32, then by a learned weight; no mean, no bias."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x_TD: Tensor) -> Tensor:
+        normal_TD = rms_norm(x_TD.float(), (x_TD.shape[-1],), eps=self.eps)
+        return (normal_TD * self.weight.float()).to(x_TD.dtype)
+
+
+class Attention(nn.Module):
+    """The four projections of one attention; the relative bias is a table in the first layer of a stack."""
+
+    def __init__(self, config: ModelConfig, has_bias: bool = False) -> None:
+        super().__init__()
+        self.num_heads = config.num_heads
+        self.q = nn.Linear(config.d_model, config.inner, bias=False)
+        self.k = nn.Linear(config.d_model, config.inner, bias=False)
+        self.v = nn.Linear(config.d_model, config.inner, bias=False)
+        self.o = nn.Linear(config.inner, config.d_model, bias=False)
+        if has_bias:
+            self.relative_attention_bias = nn.Embedding(config.relative_buckets, config.num_heads)
+
+    def split_heads(self, x_TI: Tensor) -> Tensor:
+        return x_TI.unflatten(-1, (self.num_heads, -1))
+
+    def forward(self, x_TD: Tensor, documents: Documents, bias_HR: Tensor, causal: bool) -> Tensor:
+        """Attend within each document, (T, D)."""
+        qkv = project_together(x_TD, self.q, self.k, self.v)
+        q, k, v = (self.split_heads(part) for part in qkv)
+        return project(attend(q, k, v, documents, documents, bias_HR, causal).flatten(1), self.o)
+
+    def across(self, x_TD: Tensor, memory_SD: Tensor, queries: Documents, keys: Documents) -> Tensor:
+        """Attend from decoder tokens to the encoder states of the same protein, (T, D)."""
+        q = self.split_heads(project(x_TD, self.q))
+        k, v = (self.split_heads(part) for part in project_together(memory_SD, self.k, self.v))
+        return project(attend(q, k, v, queries, keys).flatten(1), self.o)
+
+
+class GatedFeedForward(nn.Module):
+    """wo(act(wi_0 x) * wi_1 x)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.wi_0 = nn.Linear(config.d_model, config.d_ff, bias=False)
+        self.wi_1 = nn.Linear(config.d_model, config.d_ff, bias=False)
+        self.wo = nn.Linear(config.d_ff, config.d_model, bias=False)
+        self.activation = config.activation
+
+    def forward(self, x_TD: Tensor) -> Tensor:
+        gate_TF, up_TF = project_together(x_TD, self.wi_0, self.wi_1)
+        return project(activate(gate_TF, self.activation) * up_TF, self.wo)
+
+
+class PlainFeedForward(nn.Module):
+    """wo(act(wi x)), of the ablations without a gate."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.wi = nn.Linear(config.d_model, config.d_ff, bias=False)
+        self.wo = nn.Linear(config.d_ff, config.d_model, bias=False)
+        self.activation = config.activation
+
+    def forward(self, x_TD: Tensor) -> Tensor:
+        return project(activate(project(x_TD, self.wi), self.activation), self.wo)
+
+
+class SelfAttentionLayer(nn.Module):
+    """Norm, self-attention, residual."""
+
+    def __init__(self, config: ModelConfig, has_bias: bool) -> None:
+        super().__init__()
+        self.SelfAttention = Attention(config, has_bias)
+        self.layer_norm = RMSNorm(config.d_model, config.norm_eps)
+
+    def forward(self, x_TD: Tensor, documents: Documents, bias_HR: Tensor, causal: bool) -> Tensor:
+        return x_TD + self.SelfAttention(self.layer_norm(x_TD), documents, bias_HR, causal)
+
+
+class CrossAttentionLayer(nn.Module):
+    """Norm, attention to the encoder, residual."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.EncDecAttention = Attention(config)
+        self.layer_norm = RMSNorm(config.d_model, config.norm_eps)
+
+    def forward(self, x_TD: Tensor, memory_SD: Tensor, queries: Documents, keys: Documents) -> Tensor:
+        return x_TD + self.EncDecAttention.across(self.layer_norm(x_TD), memory_SD, queries, keys)
+
+
+class FeedForwardLayer(nn.Module):
+    """Norm, feed-forward, residual."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.DenseReluDense = GatedFeedForward(config) if config.gated else PlainFeedForward(config)
+        self.layer_norm = RMSNorm(config.d_model, config.norm_eps)
+
+    def forward(self, x_TD: Tensor) -> Tensor:
+        return x_TD + self.DenseReluDense(self.layer_norm(x_TD))
+
+
+class Block(nn.Module):
+    """One layer of a stack: self-attention, in a decoder cross-attention, feed-forward."""
+
+    def __init__(self, config: ModelConfig, has_bias: bool, is_decoder: bool) -> None:
+        super().__init__()
+        attention: list[nn.Module] = [SelfAttentionLayer(config, has_bias)]
+        if is_decoder:
+            attention.append(CrossAttentionLayer(config))
+        self.layer = nn.ModuleList([*attention, FeedForwardLayer(config)])
+
+
+class Stack(nn.Module):
+    """The encoder or the decoder: blocks and a final norm; the first block owns the relative bias."""
+
+    def __init__(self, config: ModelConfig, is_decoder: bool) -> None:
+        super().__init__()
+        num_layers = config.num_decoder_layers if is_decoder else config.num_encoder_layers
+        self.block = nn.ModuleList(Block(config, has_bias=n == 0, is_decoder=is_decoder) for n in range(num_layers))
+        self.final_layer_norm = RMSNorm(config.d_model, config.norm_eps)
+        self.is_decoder = is_decoder
+        self.relative_distance = config.relative_distance
+
+    def bias(self, documents: Documents) -> Tensor:
+        """The relative bias by distance, (H, R)."""
+        table_NH = self.block[0].layer[0].SelfAttention.relative_attention_bias.weight  # type: ignore[union-attr]
+        return relative_bias(table_NH, documents, self.relative_distance, bidirectional=not self.is_decoder)
+
+
+class Ankh(nn.Module):
+    """The whole network. Weights are drawn by `openankh.pretraining.initialisation` or loaded by `openankh.checkpoint`."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.shared = nn.Embedding(config.vocab_size, config.d_model)
+        self.encoder = Stack(config, is_decoder=False)
+        if config.num_decoder_layers:
+            self.decoder = Stack(config, is_decoder=True)
+            if not config.tied_head:
+                self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+
+    def embed_tokens(self, tokens_T: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Input embeddings (T, D), in `dtype` (default: that of the weights), which all later arithmetic follows."""
+        return self.shared(tokens_T).to(dtype or self.shared.weight.dtype)
+
+    def encode(
+        self,
+        tokens_T: Tensor,
+        documents: Documents,
+        layers: Collection[int] = (),
+        dtype: torch.dtype | None = None,
+    ) -> EncoderOutput:
+        """Encode packed proteins; `layers` names the states to return beside the last (see `EncoderOutput`)."""
+        x_TD = self.embed_tokens(tokens_T, dtype)
+        bias_HR = self.encoder.bias(documents)
+        num_layers = len(self.encoder.block)
+        states = {0: x_TD} if 0 in layers else {}
+        for number, block in enumerate(self.encoder.block, start=1):
+            attention, feed_forward = block.layer  # type: ignore[union-attr,misc]
+            x_TD = feed_forward(attention(x_TD, documents, bias_HR, False))
+            if number in layers and number < num_layers:
+                states[number] = x_TD
+        last_TD = self.encoder.final_layer_norm(x_TD)
+        if num_layers in layers:
+            states[num_layers] = last_TD
+        return EncoderOutput(last_TD, states)
+
+    def decode_states(self, tokens_T: Tensor, documents: Documents, memory_SD: Tensor, sources: Documents) -> Tensor:
+        """Decoder states after the final norm, (T, D), of target tokens already shifted right by `<pad>`."""
+        assert len(documents) == len(sources), f"{len(documents)} targets for {len(sources)} proteins"
+        y_TD = self.embed_tokens(tokens_T, memory_SD.dtype)
+        bias_HR = self.decoder.bias(documents)
+        for block in self.decoder.block:
+            attention, cross, feed_forward = block.layer  # type: ignore[union-attr,misc]
+            y_TD = attention(y_TD, documents, bias_HR, True)
+            y_TD = feed_forward(cross(y_TD, memory_SD, documents, sources))
+        return self.decoder.final_layer_norm(y_TD)
+
+    def head(self, states_TD: Tensor) -> Tensor:
+        """Logits over the vocabulary, (T, V)."""
+        if self.config.scale_decoder_outputs:
+            states_TD = states_TD * self.config.d_model**-0.5
+        return linear(states_TD, self.head_weight.to(states_TD.dtype))
+
+    @property
+    def head_weight(self) -> Tensor:
+        """The output matrix (V, D): the input embedding when tied."""
+        return self.shared.weight if self.config.tied_head else self.lm_head.weight
+
+    def decode(self, tokens_T: Tensor, documents: Documents, memory_SD: Tensor, sources: Documents) -> Tensor:
+        """Logits (T, V) of target tokens already shifted right by `<pad>`."""
+        return self.head(self.decode_states(tokens_T, documents, memory_SD, sources))
+
+
+def project(x_TD: Tensor, layer: nn.Module) -> Tensor:
+    """Apply a linear layer in the dtype of its input."""
+    return linear(x_TD, layer.weight.to(x_TD.dtype))  # type: ignore[operator,arg-type]
+
+
+def project_together(x_TD: Tensor, *layers: nn.Module) -> tuple[Tensor, ...]:
+    """Apply several linear layers to the same input as one matrix product."""
+    weight = torch.cat([layer.weight.to(x_TD.dtype) for layer in layers])  # type: ignore[operator,misc]
+    return linear(x_TD, weight).chunk(len(layers), dim=-1)
+
+
+def activate(x: Tensor, activation: str) -> Tensor:
+    """The named activation; gelu in its tanh form."""
+    if activation == "gelu":
+        return gelu(x, approximate="tanh")
+    return silu(x) if activation == "silu" else relu(x)
