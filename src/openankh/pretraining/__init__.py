@@ -1,0 +1,1 @@
+"""Training an Ankh model from random weights: recipes, optimisers, schedules, resumable state, the loop."""
