@@ -48,9 +48,7 @@ def _in_order(ids: Iterable[tuple[str, int]]) -> tuple[str, ...]:
         if not 0 <= token_id < _MAX_PIECES:
             raise UserError(f"the piece {piece!r} has the id {token_id}, outside 0 to {_MAX_PIECES - 1:,}")
         if pieces.setdefault(token_id, piece) != piece:
-            raise UserError(
-                f"id {token_id} stands for both {pieces[token_id]!r} and {piece!r}; every id needs one piece"
-            )
+            raise UserError(f"id {token_id} is given to both {pieces[token_id]!r} and {piece!r}; it can have one piece")
     for token_id in range(len(pieces)):
         if token_id not in pieces:
             raise UserError(f"no piece has the id {token_id}, though there are higher ones; ids must leave no gap")
@@ -142,9 +140,7 @@ def _num_listed_sentinels(settings: Mapping[str, Any]) -> int:
 def _checked_extra_ids(count: int, path: Path) -> int:
     if 0 <= count < _MAX_PIECES:
         return count
-    raise UserError(
-        f"{path}: it leaves {count:,} sentinels to add to {SPIECE_MODEL}; the two files do not belong together"
-    )
+    raise UserError(f"{path}: leaves {count:,} sentinels to add to {SPIECE_MODEL}; the two do not belong together")
 
 
 def _read_if_there(path: Path) -> dict[str, Any]:
