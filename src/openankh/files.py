@@ -65,16 +65,22 @@ def atomic_file(path: Path | str, *, needed_bytes: int | None = None) -> Iterato
     Leaving by an exception removes it and leaves what stood at `path`. A full disk raises UserError with the bytes
     needed (`needed_bytes` where the caller knows them) and free.
     """
+    with atomic_path(path, needed_bytes=needed_bytes) as temporary, open(temporary, "wb") as file:
+        yield file
+
+
+@contextmanager
+def atomic_path(path: Path | str, *, needed_bytes: int | None = None) -> Iterator[Path]:
+    """As `atomic_file`, for libraries that open files by themselves: gives the name of an empty temporary neighbour."""
     target = _target(path, is_wanted=Path.is_file, kind="a plain file")
     temporary = _temporary(target)
     try:
         with _full_disk_named(target, temporary, needed_bytes):
             with _cannot_write(target):
-                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-            with os.fdopen(descriptor, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(descriptor)
+                os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+            yield temporary
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
             with _cannot_write(target):
                 os.replace(temporary, target)
     except BaseException:
@@ -98,11 +104,17 @@ def atomic_folder(path: Path | str, *, needed_bytes: int | None = None) -> Itera
                 temporary.mkdir()
             yield temporary
             _fsync_tree(temporary)
-            with _cannot_write(target):
-                replaced = _put_in_place(temporary, target)
+            put_folder_in_place(temporary, target)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def put_folder_in_place(new: Path, path: Path | str) -> None:
+    """Rename the folder `new`, whose files are durable, to its neighbour `path`; the folder that stood there is removed."""
+    target = _target(path, is_wanted=Path.is_dir, kind="a folder")
+    with _cannot_write(target):
+        replaced = _exchanged(new, target)
     fsync_folder(target.parent)
     if replaced is not None:
         shutil.rmtree(replaced)
@@ -145,7 +157,7 @@ def _fsync_tree(folder: Path) -> None:
         fsync_folder(parent)
 
 
-def _put_in_place(new: Path, target: Path) -> Path | None:
+def _exchanged(new: Path, target: Path) -> Path | None:
     """Rename `new` to `target`; returns where the folder that stood there is now, or None when there was none."""
     if not target.exists():
         os.rename(new, target)
