@@ -1,0 +1,59 @@
+"""The command line: `main` runs a verb and turns whatever happens into a line and an exit code."""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from openankh.cli import report
+from openankh.errors import UserError
+
+USER_ERROR, UNEXPECTED, INTERRUPTED, BROKEN_PIPE = 2, 1, 130, 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `openankh ARGUMENTS` (default: those of the process) and return its exit code."""
+    arguments, debug = _without_debug(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Whoever read our output has gone (`| head`): no complaint, and none either when Python flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            traceback.print_exc()
+        line, code = _verdict(error)
+        report.error(line)
+        return code
+
+
+def _verdict(error: BaseException) -> tuple[str, int]:
+    """The one line and the exit code for what stopped a verb."""
+    if isinstance(error, UserError):
+        return str(error), USER_ERROR
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", INTERRUPTED
+    return f"unexpected {type(error).__name__}: {error}; run again with --debug to see where", UNEXPECTED
+
+
+def _run(arguments: list[str]) -> int:
+    from cyclopts import CycloptsError
+
+    from openankh.cli.app import build_app
+
+    try:
+        result = build_app()(arguments)
+    except CycloptsError as error:
+        path = " ".join(["openankh", *(error.command_chain or ())])
+        raise UserError(f"{' '.join(str(error).split())} See `{path} --help`.") from error
+    return result if isinstance(result, int) else 0
+
+
+def _without_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
+    """Take `--debug` out from anywhere before a `--`."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    kept = [argument for argument in arguments[:end] if argument != "--debug"]
+    return [*kept, *arguments[end:]], len(kept) != end

@@ -1,0 +1,33 @@
+"""The command `openankh`: its verbs, each loaded when it is called for."""
+
+from cyclopts import App
+
+from openankh import __version__
+
+VERBS = {
+    "embed": "Proteins of a FASTA file as vectors of numbers.",
+    "prepare": "FASTA files into a corpus to train on.",
+    "pretrain": "Train a model on a corpus, from scratch or from where a run stopped.",
+    "models": "The models that can be named, with size, licence and whether they are here.",
+    "info": "What a file or folder is: a model, a corpus, embeddings, a training run, FASTA.",
+}
+
+HELP = "The Ankh protein language models: embed proteins, train models."
+EPILOGUE = "Every verb: exit code 2 and one line for a mistake of the user; --debug anywhere shows tracebacks."
+
+
+def build_app() -> App:
+    """The command with all its verbs; no verb's file is imported yet."""
+    app = App(
+        name="openankh",
+        help=HELP,
+        help_epilogue=EPILOGUE,
+        help_format="plaintext",
+        version=f"openankh {__version__}",
+        print_error=False,
+        exit_on_error=False,
+        result_action="return_value",
+    )
+    for verb, summary in VERBS.items():
+        app.command(f"openankh.cli.{verb}:{verb}", name=verb, help=summary)
+    return app

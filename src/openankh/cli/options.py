@@ -1,0 +1,63 @@
+"""The options that every verb spells alike.
+
+A verb is one function in a file of its own, its parameters annotated; it imports its layer inside the function, so that
+`--help` stays fast, calls one function of that layer and reports the result:
+
+    def embed(
+        source: Annotated[str, Parameter(help="FASTA file, or - for standard input")],
+        /,
+        *,
+        model: Model = DEFAULT_MODEL,
+        device: Device = "auto",
+        dtype: Dtype = "auto",
+        json: Json = False,
+        quiet: Quiet = False,
+    ) -> None:
+        '''One line for the list of verbs.'''
+        from openankh.loaded import load
+
+        ...
+        report.result(summary, as_json=json)
+
+`--debug` and `--version` are taken care of by `main`. A verb raises UserError for what its user got wrong, and
+SystemExit(code) for an exit code of its own.
+"""
+
+from typing import Annotated, Literal
+
+from cyclopts import Group, Parameter
+
+DEFAULT_MODEL = "openankh-nano"
+
+EVERYWHERE = Group("Everywhere", sort_key=90)
+
+Model = Annotated[
+    str,
+    Parameter(name=("--model", "-m"), group=EVERYWHERE, help="A name that `openankh models` lists, or a model folder."),
+]
+
+Device = Annotated[
+    str,
+    Parameter(
+        name="--device", group=EVERYWHERE, help="auto, cpu, cuda, cuda:N or mps; auto takes a GPU when it sees one."
+    ),
+]
+
+Dtype = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16"],
+    Parameter(
+        name="--dtype", group=EVERYWHERE, help="Arithmetic of the model; auto is the fastest one that is safe here."
+    ),
+]
+
+Json = Annotated[
+    bool,
+    Parameter(name="--json", negative=(), group=EVERYWHERE, help="Print the result as JSON on standard output."),
+]
+
+Quiet = Annotated[
+    bool,
+    Parameter(
+        name=("--quiet", "-q"), negative=(), group=EVERYWHERE, help="No progress and no notes on standard error."
+    ),
+]
