@@ -1,0 +1,140 @@
+"""Training batches: proteins in the corpus's order, cropped, corrupted and packed to a token budget.
+
+A batch is a pure function of (corpus, order, objective, settings, position), where the position is the number of proteins
+served before it. So resuming is exact, and any worker or rank can make any batch.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openankh.errors import UserError
+from openankh.objectives import Objective
+from openankh.packed import Packed
+from openankh.vocab import PAD, Vocab
+
+
+class Proteins(Protocol):
+    """What batches are made from: a corpus, or anything else that serves residues by number."""
+
+    @property
+    def vocab(self) -> Vocab: ...
+
+    @property
+    def lengths(self) -> NDArray[np.integer]: ...
+
+    def gather(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]: ...
+
+
+class Places(Protocol):
+    """The order in which proteins are served: document numbers of positions, over all epochs."""
+
+    def at(self, positions: NDArray[np.int64]) -> NDArray[np.int64]: ...
+
+
+@dataclass(frozen=True)
+class PackingSettings:
+    """`tokens` is the encoder's budget of a batch, prefixes and `</s>` included; longer proteins are cropped to `crop` residues.
+
+    Where a crop begins is drawn anew each time a protein is served. (Ankh paper: crops of 512; the rest is our choice.)
+    """
+
+    tokens: int = 8192
+    crop: int = 512
+
+    def __post_init__(self) -> None:
+        if self.crop < 2:
+            raise UserError(f"the crop is {self.crop} residues, but must be at least 2")
+        if self.tokens < self.crop + 2:
+            raise UserError(f"a batch of {self.tokens} tokens cannot hold a crop of {self.crop} residues with its ends")
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Packed encoder `inputs`, decoder `targets` and the same shifted right by `<pad>`.
+
+    `proteins` are the numbers in the corpus, `next_position` where the following batch begins.
+    """
+
+    inputs: Packed
+    decoder_inputs: Packed
+    targets: Packed
+    proteins: NDArray[np.int64]
+    num_residues: int
+    position: int
+    next_position: int
+
+
+@dataclass(frozen=True)
+class Batches:
+    """All batches of a corpus in an order under an objective."""
+
+    corpus: Proteins
+    order: Places
+    objective: Objective
+    settings: PackingSettings
+    seed: int
+
+    def at(self, position: int) -> Batch:
+        """The batch that begins with the protein served at `position`."""
+        proteins, lengths = self._choose(position)
+        rng = np.random.Generator(np.random.Philox(key=np.array([self.seed, position], np.uint64)))
+        residues = self._crop(*self.corpus.gather(proteins), lengths, rng)
+        examples = self.objective.examples(residues, self.corpus.vocab, rng)
+        return Batch(
+            inputs=examples.inputs,
+            decoder_inputs=shift_right(examples.targets),
+            targets=examples.targets,
+            proteins=proteins,
+            num_residues=len(residues.ids),
+            position=position,
+            next_position=position + len(proteins),
+        )
+
+    def start_from(self, position: int) -> Iterator[Batch]:
+        """Batches from `position` on, without end."""
+        while True:
+            batch = self.at(position)
+            yield batch
+            position = batch.next_position
+
+    def _choose(self, position: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """As many proteins as the budget holds, and their lengths after cropping."""
+        extra = 2 if self.objective.prefix and self.corpus.vocab.has_prefix(self.objective.prefix) else 1
+        window = self.settings.tokens // 64 + 8
+        chosen: list[NDArray[np.int64]] = []
+        room = self.settings.tokens
+        while True:
+            proteins = self.order.at(np.arange(position, position + window, dtype=np.int64))
+            lengths = np.minimum(np.asarray(self.corpus.lengths[proteins], np.int64), self.settings.crop)
+            fitting = int(np.searchsorted(np.cumsum(lengths + extra), room, side="right"))
+            chosen.append(np.stack([proteins[:fitting], lengths[:fitting]]))
+            if fitting < window:
+                return tuple(np.concatenate(chosen, axis=1))  # type: ignore[return-value]
+            position, room = position + window, room - int((lengths + extra).sum())
+
+    def _crop(
+        self,
+        ids: NDArray[np.uint8],
+        offsets: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        rng: np.random.Generator,
+    ) -> Packed:
+        """Cut each protein to its length, beginning at a random residue."""
+        spare = np.diff(offsets) - lengths
+        starts = offsets[:-1] + rng.integers(0, spare + 1)
+        cropped = np.zeros(len(offsets), np.int64)
+        np.cumsum(lengths, out=cropped[1:])
+        if not spare.any():
+            return Packed(ids, cropped)
+        return Packed(ids[np.arange(cropped[-1]) + np.repeat(starts - cropped[:-1], lengths)], cropped)
+
+
+def shift_right(targets: Packed) -> Packed:
+    """What the decoder reads: each sequence begins with `<pad>` and loses its last token."""
+    ids = np.roll(targets.ids, 1)
+    ids[targets.offsets[:-1]] = PAD
+    return Packed(ids, targets.offsets)
