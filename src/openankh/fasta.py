@@ -9,7 +9,8 @@ Plain, gz, xz, bz2 and zst, from a path, a stream or standard input, in constant
   hold anything, NUL included.
 - A final `*` is dropped, lower case becomes capitals, both counted; everything else that is no residue is an error.
 - An error is a UserError in one line with file, line, and for a character its column (from 1, in bytes) and record.
-  Records before it have been yielded; in a damaged compressed file the record being read when it breaks is never yielded.
+  Records before it have been yielded; in a damaged compressed file the record
+  being read when it breaks is never yielded.
 """
 
 from collections.abc import Generator, Iterator
@@ -18,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from openankh.decompression import BLOCK_BYTES, ByteSource, InputFault, printable, source_name
+from openankh.decompression import BLOCK_BYTES, ByteSource, InputError, printable, source_name
 from openankh.errors import UserError
 from openankh.foreign_formats import SNIFF_BYTES, foreign_format, is_utf16
-from openankh.residues import Misfit, ReadCounts, ReadOptions, Residues
+from openankh.residues import MisfitError, ReadCounts, ReadOptions, Residues
 
 __all__ = ["FastaReader", "ReadCounts", "ReadOptions", "Record"]
 
@@ -94,7 +95,7 @@ def _records(source: ByteSource, options: ReadOptions, counts: ReadCounts) -> Ge
             for text in lines.blocks(_checked_start(source)):
                 yield from parser.feed(text)
             yield from parser.finish()
-    except InputFault as fault:
+    except InputError as fault:
         raise UserError(f"{source.name}, line {lines.line}: {fault.problem}") from None
 
 
@@ -126,7 +127,7 @@ class _LineEnds:
         self._carriage_return: bool | None = None
 
     def blocks(self, raw: Iterator[bytes]) -> Iterator[bytes]:
-        """Yield text with LF line ends; InputFault at a line end of the other kind, after the text before it."""
+        """Yield text with LF line ends; InputError at a line end of the other kind, after the text before it."""
         held = b""
         for block in raw:
             block = held + block if held else block
@@ -152,7 +153,7 @@ class _LineEnds:
         if text:
             yield text
         if other >= 0:
-            raise InputFault(
+            raise InputError(
                 self._source.name, "line ends of two kinds (a lone CR and LF); rewrite the file with one kind"
             )
 
@@ -238,7 +239,7 @@ class _Parser:
             raise self._blank_record(header, line)
         try:
             residues = self._residues.read(body, self._counts)
-        except Misfit as misfit:
+        except MisfitError as misfit:
             raise self._misplaced(header, misfit, line) from None
         if not residues:
             raise self._error(line, "has no sequence; remove it or add its sequence", header)
@@ -269,13 +270,13 @@ class _Parser:
         limit = self._options.max_residues
         return self._error(line, f"is longer than {limit:,} residues; if that is right, raise max_residues", header)
 
-    def _misplaced(self, header: bytes, misfit: Misfit, line: int) -> UserError:
+    def _misplaced(self, header: bytes, misfit: MisfitError, line: int) -> UserError:
         return self._error(line + 1 + misfit.line, misfit.problem, header, misfit.column)
 
     def _error(self, line: int, problem: str, header: bytes | None = None, column: int | None = None) -> UserError:
         place = f"line {line}" if column is None else f"line {line}, column {column}"
         record = (
-            "" if header is None else f"record {printable(_words(header)[0])!r} " + ("" if column is None else ": ")
+            "" if header is None else f"record '{printable(_words(header)[0])}'" + (" " if column is None else ": ")
         )
         return UserError(f"{self._name}, {place}: {record}{problem}")
 

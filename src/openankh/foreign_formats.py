@@ -12,6 +12,7 @@ _SEARCH = 'give the FASTA file itself (web pages come from an address without "/
 _PDB = "is a PDB structure file; extract the sequences of its chains as FASTA"
 _FLAT = "is a flat-file entry (GenBank, EMBL or UniProt text); download it as FASTA"
 
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xfe", _UTF16),
     (b"\xfe\xff", _UTF16),
@@ -64,6 +65,15 @@ def foreign_format(head: bytes) -> str:
 
     `head` starts at the first byte that is not white space and holds up to SNIFF_BYTES.
     """
+    if head.startswith(b">") and not is_utf16(head):
+        return "there is white space before the first >; a header starts in the first column: remove it"
+    problem = _binary_format(head) or next((problem for pattern, problem in _TEXT if pattern.match(head)), None)
+    if problem is not None:
+        return f"the file {problem}"
+    return "the first line is not a header (a line that starts with >); add one above the sequence, as in >name"
+
+
+def _binary_format(head: bytes) -> str | None:
     compression = compression_of(head)
     if compression is not None:
         return f"holds {compression} data inside (compressed twice?); unpack it once more"
@@ -74,14 +84,9 @@ def foreign_format(head: bytes) -> str:
             return problem
     if is_utf16(head):
         return _UTF16
-    if re.search(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]", head):
+    if _CONTROL.search(head):
         return "is a binary file; give a FASTA file (text)"
-    for pattern, problem in _TEXT:
-        if pattern.match(head):
-            return problem
-    if head.startswith(b">"):
-        return "has white space before its first >; a header starts in the first column: remove it"
-    return "the first line is not a header (a line that starts with >); add one above the sequence, as in >name"
+    return None
 
 
 def is_utf16(head: bytes) -> bool:
