@@ -1,0 +1,53 @@
+# `make demo` and `make test` create or reuse .venv and install what they need by themselves.
+#   PYTHON=python3.12   the Python that creates .venv (3.11 or newer)
+#   JOBS=2              test processes
+#   PIP_ARGS=...        more arguments for pip, for example another package index
+
+PYTHON ?= python3
+JOBS ?= 2
+PIP_ARGS ?=
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_ARGS)
+CHECKED := $(wildcard src tests benchmarks demo)
+
+.PHONY: help demo test check bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    embed 200 well-known proteins, draw their map, say what to try next"
+	@echo "make test    everything that must hold: make check, then the tests"
+	@echo "make check   formatting, lint, types, and that imports only go down"
+	@echo "make bench   measure speed and memory against transformers, write benchmarks/RESULTS.md"
+	@echo "make clean   remove .venv and all caches"
+
+demo: .venv/demo.stamp
+	@$(BIN)/python demo/demo.py
+
+test: check
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+check: .venv/dev.stamp
+	$(BIN)/ruff format --check $(CHECKED)
+	$(BIN)/ruff check $(CHECKED)
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+bench: .venv/dev.stamp
+	$(BIN)/python benchmarks/bench.py
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	find src tests benchmarks demo -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# The build tools first, into .venv itself: then the package is built with pinned tools too, and offline the second time.
+.venv/base.stamp: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "OpenAnkh needs Python 3.11 or newer: make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "no virtual environment could be made: on Debian and Ubuntu install python3-venv"; exit 1; }
+	@echo "installing into .venv (the first time takes some minutes)"
+	@$(PIP) pip
+	@$(PIP) hatchling editables
+	@touch $@
+
+.venv/%.stamp: .venv/base.stamp pyproject.toml
+	@$(PIP) --no-build-isolation --editable '.[$*]'
+	@touch $@
