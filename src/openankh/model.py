@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear, relu, rms_norm, silu
 
-from openankh.attention import Documents, attend, relative_bias
+from openankh.attention import Documents, RelativeBias, attend, relative_bias
 from openankh.config import ModelConfig
 
 
@@ -59,11 +59,11 @@ class Attention(nn.Module):
     def split_heads(self, x_TI: Tensor) -> Tensor:
         return x_TI.unflatten(-1, (self.num_heads, -1))
 
-    def forward(self, x_TD: Tensor, documents: Documents, bias_HR: Tensor, causal: bool) -> Tensor:
+    def forward(self, x_TD: Tensor, documents: Documents, bias: RelativeBias) -> Tensor:
         """Attend within each document, (T, D)."""
         qkv = project_together(x_TD, self.q, self.k, self.v)
         q, k, v = (self.split_heads(part) for part in qkv)
-        return project(attend(q, k, v, documents, documents, bias_HR, causal).flatten(1), self.o)
+        return project(attend(q, k, v, documents, documents, bias).flatten(1), self.o)
 
     def across(self, x_TD: Tensor, memory_SD: Tensor, queries: Documents, keys: Documents) -> Tensor:
         """Attend from decoder tokens to the encoder states of the same protein, (T, D)."""
@@ -108,8 +108,8 @@ class SelfAttentionLayer(nn.Module):
         self.SelfAttention = Attention(config, has_bias)
         self.layer_norm = RMSNorm(config.d_model, config.norm_eps)
 
-    def forward(self, x_TD: Tensor, documents: Documents, bias_HR: Tensor, causal: bool) -> Tensor:
-        return x_TD + self.SelfAttention(self.layer_norm(x_TD), documents, bias_HR, causal)
+    def forward(self, x_TD: Tensor, documents: Documents, bias: RelativeBias) -> Tensor:
+        return x_TD + self.SelfAttention(self.layer_norm(x_TD), documents, bias)
 
 
 class CrossAttentionLayer(nn.Module):
@@ -158,8 +158,8 @@ class Stack(nn.Module):
         self.is_decoder = is_decoder
         self.relative_distance = config.relative_distance
 
-    def bias(self, documents: Documents) -> Tensor:
-        """The relative bias by distance, (H, R)."""
+    def bias(self, documents: Documents) -> RelativeBias:
+        """The relative bias that all layers add."""
         table_NH = self.block[0].layer[0].SelfAttention.relative_attention_bias.weight  # type: ignore[union-attr]
         return relative_bias(table_NH, documents, self.relative_distance, bidirectional=not self.is_decoder)
 
@@ -190,12 +190,12 @@ class Ankh(nn.Module):
     ) -> EncoderOutput:
         """Encode packed proteins; `layers` names the states to return beside the last (see `EncoderOutput`)."""
         x_TD = self.embed_tokens(tokens_T, dtype)
-        bias_HR = self.encoder.bias(documents)
+        bias = self.encoder.bias(documents)
         num_layers = len(self.encoder.block)
         states = {0: x_TD} if 0 in layers else {}
         for number, block in enumerate(self.encoder.block, start=1):
             attention, feed_forward = block.layer  # type: ignore[union-attr,misc]
-            x_TD = feed_forward(attention(x_TD, documents, bias_HR, False))
+            x_TD = feed_forward(attention(x_TD, documents, bias))
             if number in layers and number < num_layers:
                 states[number] = x_TD
         last_TD = self.encoder.final_layer_norm(x_TD)
@@ -207,10 +207,10 @@ class Ankh(nn.Module):
         """Decoder states after the final norm, (T, D), of target tokens already shifted right by `<pad>`."""
         assert len(documents) == len(sources), f"{len(documents)} targets for {len(sources)} proteins"
         y_TD = self.embed_tokens(tokens_T, memory_SD.dtype)
-        bias_HR = self.decoder.bias(documents)
+        bias = self.decoder.bias(documents)
         for block in self.decoder.block:
             attention, cross, feed_forward = block.layer  # type: ignore[union-attr,misc]
-            y_TD = attention(y_TD, documents, bias_HR, True)
+            y_TD = attention(y_TD, documents, bias)
             y_TD = feed_forward(cross(y_TD, memory_SD, documents, sources))
         return self.decoder.final_layer_norm(y_TD)
 

@@ -39,17 +39,24 @@ class Places(Protocol):
 class PackingSettings:
     """`tokens` is the encoder's budget of a batch, prefixes and `</s>` included; longer proteins are cropped to `crop` residues.
 
-    Where a crop begins is drawn anew each time a protein is served. (Ankh paper: crops of 512; the rest is our choice.)
+    Where a crop begins is drawn anew each time a protein is served. A `length_multiple` above 1 crops lengths down to its
+    multiples, so that many proteins of a batch are equally long, which trains faster on CPUs. (Ankh paper: crops of 512.)
     """
 
     tokens: int = 8192
     crop: int = 512
+    length_multiple: int = 1
 
     def __post_init__(self) -> None:
         if self.crop < 2:
             raise UserError(f"the crop is {self.crop} residues, but must be at least 2")
         if self.tokens < self.crop + 2:
             raise UserError(f"a batch of {self.tokens} tokens cannot hold a crop of {self.crop} residues with its ends")
+
+    def cropped(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many residues of proteins of these lengths are served, (B,)."""
+        whole = np.minimum(lengths, self.crop)
+        return np.maximum(whole - whole % self.length_multiple, np.minimum(whole, self.length_multiple))
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +88,8 @@ class Batches:
     def at(self, position: int) -> Batch:
         """The batch that begins with the protein served at `position`."""
         proteins, lengths = self._choose(position)
+        by_length = np.argsort(lengths, kind="stable")  # equals side by side: attention takes them together
+        proteins, lengths = proteins[by_length], lengths[by_length]
         rng = np.random.Generator(np.random.Philox(key=np.array([self.seed, position], np.uint64)))
         residues = self._crop(*self.corpus.gather(proteins), lengths, rng)
         examples = self.objective.examples(residues, self.corpus.vocab, rng)
@@ -109,7 +118,7 @@ class Batches:
         room = self.settings.tokens
         while True:
             proteins = self.order.at(np.arange(position, position + window, dtype=np.int64))
-            lengths = np.minimum(np.asarray(self.corpus.lengths[proteins], np.int64), self.settings.crop)
+            lengths = self.settings.cropped(np.asarray(self.corpus.lengths[proteins], np.int64))
             fitting = int(np.searchsorted(np.cumsum(lengths + extra), room, side="right"))
             chosen.append(np.stack([proteins[:fitting], lengths[:fitting]]))
             if fitting < window:

@@ -13,9 +13,12 @@ from openankh.attention.dense import dense_attention
 from openankh.attention.documents import Documents
 from openankh.attention.flex import flex_packed_attention
 from openankh.attention.hankel import hankel_attention
-from openankh.attention.relative_bias import bias_by_distance
+from openankh.attention.relative_bias import RelativeBias, bias_by_distance
 
-__all__ = ["Documents", "attend", "relative_bias"]
+__all__ = ["Documents", "RelativeBias", "attend", "relative_bias"]
+
+LONGEST_DENSE = 1024
+"""Tokens of a document up to which training on a CPU keeps the attention weights; beyond, it computes them again."""
 
 
 def attend(
@@ -24,25 +27,27 @@ def attend(
     v_SHK: Tensor,
     queries: Documents,
     keys: Documents,
-    bias_HR: Tensor | None = None,
-    causal: bool = False,
+    bias: RelativeBias | None = None,
 ) -> Tensor:
     """Unscaled softmax attention of each query document over its key document, (T, H, K).
 
-    T packed queries, S packed keys, H heads, K head width; `bias_HR` as made by `relative_bias` for these documents. A
-    `causal` bias already holds -inf for keys ahead; the flag lets kernels skip them.
+    T packed queries, S packed keys, H heads, K head width; `bias` as made by `relative_bias` for these documents.
     """
     if _uses_flex(q_THK.device):
-        return flex_packed_attention(q_THK, k_SHK, v_SHK, queries, keys, bias_HR, causal)
-    if q_THK.device.type == "cpu":
-        return hankel_attention(q_THK, k_SHK, v_SHK, queries, keys, bias_HR)
-    return dense_attention(q_THK, k_SHK, v_SHK, queries, keys, bias_HR)
+        return flex_packed_attention(q_THK, k_SHK, v_SHK, queries, keys, bias)
+    if q_THK.device.type != "cpu" or _trains_on_short(q_THK, queries, keys):
+        return dense_attention(q_THK, k_SHK, v_SHK, queries, keys, bias)
+    return hankel_attention(q_THK, k_SHK, v_SHK, queries, keys, bias)
 
 
-def relative_bias(table_NH: Tensor, documents: Documents, max_distance: int, bidirectional: bool) -> Tensor:
-    """The bias by distance (H, R) of a learned table, as far as these documents and the device's kernel need it."""
+def relative_bias(table_NH: Tensor, documents: Documents, max_distance: int, bidirectional: bool) -> RelativeBias:
+    """The bias by distance of a learned table, as far as these documents and the device's kernel need it."""
     span = max_distance + 1 if _uses_flex(table_NH.device) else max(documents.longest, 1)
     return bias_by_distance(table_NH, span, max_distance, bidirectional)
+
+
+def _trains_on_short(q_THK: Tensor, queries: Documents, keys: Documents) -> bool:
+    return q_THK.requires_grad and max(queries.longest, keys.longest) <= LONGEST_DENSE
 
 
 def _uses_flex(device: torch.device) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from openankh.attention.documents import Documents
+from openankh.attention.relative_bias import RelativeBias
 
 
 def flex_packed_attention(
@@ -21,14 +22,13 @@ def flex_packed_attention(
     v_SHK: Tensor,
     queries: Documents,
     keys: Documents,
-    bias_HR: Tensor | None,
-    causal: bool,
+    bias: RelativeBias | None,
 ) -> Tensor:
     """Unscaled softmax attention inside each pair of documents, (T, H, K)."""
     q, k, v = (x.transpose(0, 1)[None] for x in (q_THK, k_SHK, v_SHK))
-    mask = _block_mask(queries, keys, causal, q_THK.device)
+    mask = _block_mask(queries, keys, bias is not None and bias.causal, q_THK.device)
     kernel = _compiled_kernel() if q_THK.is_cuda else flex_attention
-    score_mod = None if bias_HR is None else _bias_lookup(bias_HR)
+    score_mod = None if bias is None else _bias_lookup(bias.by_distance)
     out = kernel(q, k, v, score_mod=score_mod, block_mask=mask, scale=1.0)
     assert isinstance(out, Tensor)
     return out[0].transpose(0, 1)

@@ -1,8 +1,7 @@
 """Attention on CPUs: flash kernels, one document at a time, the relative bias a zero-copy view.
 
-With the keys of a document in reverse order (j' = L - 1 - j) the bias of (i, j') is entry i + j' of the bias by distance: a
-Hankel matrix, which a strided view (strides 1, 1) of that vector presents to the kernel without ever being written out.
-Memory is O(L) forward; backward recomputes the scores of one document at a time.
+Keys and values of a document are reversed, so that the bias is a Hankel matrix, which the kernel reads as a strided view
+(see `relative_bias`). Memory is O(L) forward; backward recomputes the scores of one document at a time.
 
 T packed queries, S packed keys, H heads, K head width, R distances; inside one document L queries, M keys.
 """
@@ -12,30 +11,16 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from openankh.attention.documents import Documents
-from openankh.attention.relative_bias import of_length
+from openankh.attention.relative_bias import RelativeBias, hankel_view, of_length, sum_diagonals
 
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 
-def hankel_view(bias_HR: Tensor, length: int) -> Tensor:
-    """The (H, L, L) bias over reversed keys, as a view of the bias by distance."""
-    part = of_length(bias_HR, length)
-    return part.as_strided((part.shape[0], length, length), (part.stride(0), 1, 1), part.storage_offset())
-
-
-def sum_diagonals(hankel_HLL: Tensor) -> Tensor:
-    """Add up all entries (i, j') of equal i + j', (H, 2L - 1): the transpose of `hankel_view`."""
-    heads, length, _ = hankel_HLL.shape
-    width = 2 * length - 1
-    shifted = hankel_HLL.new_zeros(heads, length, width)
-    shifted.as_strided((heads, length, length), (length * width, width + 1, 1)).copy_(hankel_HLL)
-    return shifted.sum(1)
-
-
 def hankel_attention(
-    q_THK: Tensor, k_SHK: Tensor, v_SHK: Tensor, queries: Documents, keys: Documents, bias_HR: Tensor | None
+    q_THK: Tensor, k_SHK: Tensor, v_SHK: Tensor, queries: Documents, keys: Documents, bias: RelativeBias | None
 ) -> Tensor:
     """Unscaled softmax attention inside each pair of documents, (T, H, K); differentiable in q, k, v and the bias."""
+    bias_HR = None if bias is None else bias.by_distance
     return _HankelAttention.apply(q_THK, k_SHK, v_SHK, bias_HR, queries, keys)  # type: ignore[no-any-return]
 
 
@@ -50,7 +35,7 @@ class _HankelAttention(torch.autograd.Function):
             if q0 == q1:
                 continue
             q, k, v = _heads_first(q_THK[q0:q1], k_SHK[k0:k1], v_SHK[k0:k1], reverse=bias_HR is not None)
-            mask = None if bias_HR is None else hankel_view(bias_HR, q1 - q0)[None]
+            mask = None if bias_HR is None else hankel_view(of_length(bias_HR, q1 - q0))[None]
             if training:
                 mixed, normaliser = _flash(q[None], k[None], v[None], attn_mask=mask, scale=1.0)
                 normalisers.append(normaliser[0])
@@ -104,7 +89,7 @@ def _document_backward(
     """Gradients of q, k, v and of the scores, by the flash attention identity dS = P * (dP - rowsum(dO * O))."""
     scores = torch.bmm(q_HLK, k_HMK.transpose(1, 2)).float()
     if bias_HR is not None:
-        scores += hankel_view(bias_HR, q_HLK.shape[1])
+        scores += hankel_view(of_length(bias_HR, q_HLK.shape[1]))
     weights = scores.sub_(normaliser_HL.unsqueeze(-1)).exp_()
     inner = (grad_out_HLK.float() * out_HLK).sum(-1, keepdim=True)
     grad_scores = torch.bmm(grad_out_HLK, v_HMK.transpose(1, 2)).float().sub_(inner).mul_(weights)
