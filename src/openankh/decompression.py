@@ -19,10 +19,10 @@ from openankh.errors import UserError
 
 BLOCK_BYTES = 1 << 18
 """The most decompressed bytes asked for at once."""
-READ_BYTES = 1 << 16
+READ_BYTES = 1 << 14
 """The most compressed bytes read ahead: they count as consumed when the expansion is judged."""
-FREE_BYTES = 1 << 24
-"""The expansion limit is not applied to the first 16 MiB that come out."""
+FREE_BYTES = 1 << 22
+"""The expansion limit is not applied to the first 4 MiB that come out."""
 MAX_EXPANSION = 250.0
 """Default for the most bytes that may come out for each byte that went in; real FASTA files stay under 100."""
 DECODER_BYTES = 160 << 20
@@ -203,8 +203,9 @@ class ByteSource(AbstractContextManager["ByteSource"]):
     def _raw(self, num_bytes: int) -> bytes:
         try:
             block = self._read(num_bytes)
-        except OSError as error:
-            problem = f"reading failed ({printable(error.strerror or str(error))}); check the disk or copy the file"
+        except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            problem = f"reading failed ({printable(reason)}); check the disk, or copy the file again"
             raise InputError(self.name, problem) from None
         if block is None:
             raise InputError(self.name, "the stream has no data yet; open it in blocking mode")

@@ -13,6 +13,7 @@ Plain, gz, xz, bz2 and zst, from a path, a stream or standard input, in constant
   being read when it breaks is never yielded.
 """
 
+import re
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from typing import BinaryIO
 
 from openankh.decompression import BLOCK_BYTES, ByteSource, InputError, printable, source_name
 from openankh.errors import UserError
-from openankh.foreign_formats import SNIFF_BYTES, foreign_format, is_utf16
+from openankh.foreign_formats import SNIFF_BYTES, foreign_format
 from openankh.residues import MisfitError, ReadCounts, ReadOptions, Residues
 
 __all__ = ["FastaReader", "ReadCounts", "ReadOptions", "Record"]
@@ -29,6 +30,7 @@ __all__ = ["FastaReader", "ReadCounts", "ReadOptions", "Record"]
 _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
 _BODY_SPACE = b" \t\n"
+_LINE_END = re.compile(rb"\r\n|\r|\n")
 _BLANK_BYTES = 1 << 16
 """A record's lines may hold this many bytes more than its limits ask for before they count as endless blanks."""
 
@@ -102,20 +104,30 @@ def _records(source: ByteSource, options: ReadOptions, counts: ReadCounts) -> Ge
 def _checked_start(source: ByteSource) -> Iterator[bytes]:
     """Yield the source's blocks without a byte order mark, once its first bytes have been seen to be FASTA."""
     blocks = source.blocks()
-    head = b""
-    for block in blocks:
-        head += block
-        if len(head) >= SNIFF_BYTES:
-            break
+    head, fault = _head(blocks)
     head = head.removeprefix(_BOM)
     start = head.lstrip(_SPACE)
-    if start and (not start.startswith(b">") or is_utf16(start)):
-        line = head[: len(head) - len(start)].count(b"\n") + 1
-        raise UserError(f"{source.name}, line {line}: {foreign_format(start[:SNIFF_BYTES])}")
+    problem = foreign_format(start[:SNIFF_BYTES]) if start else None
+    if problem is not None:
+        line = len(_LINE_END.findall(head[: len(head) - len(start)])) + 1
+        raise UserError(f"{source.name}, line {line}: {problem}")
     # In pieces of the size asked for, so that a small one exercises every seam.
     for place in range(0, len(head), source.block_bytes):
         yield head[place : place + source.block_bytes]
+    if fault is not None:
+        raise fault
     yield from blocks
+
+
+def _head(blocks: Iterator[bytes]) -> tuple[bytes, InputError | None]:
+    """Take the first SNIFF_BYTES or more, and what made them fewer if it was not the end."""
+    head = b""
+    try:
+        while len(head) < SNIFF_BYTES and (block := next(blocks, b"")):
+            head += block
+    except InputError as fault:
+        return head, fault
+    return head, None
 
 
 class _LineEnds:
@@ -204,8 +216,11 @@ class _Parser:
         self._line += blank.count(b"\n")
         if blank:
             self._indented = not blank.endswith(b"\n")
-        if start and (self._indented or not start.startswith(b">")):
-            raise self._error(self._line, foreign_format(start[:SNIFF_BYTES]))
+        problem = foreign_format(start[:SNIFF_BYTES]) if start else None
+        if problem is not None:
+            raise self._error(self._line, problem)
+        if start and self._indented:
+            raise self._error(self._line, "there is white space before the first >; remove it")
         return start
 
     def _parse(self, text: bytes) -> Iterator[Record]:
@@ -285,6 +300,9 @@ class _Pending:
     """The text of a record whose end has not been seen, with counts that cost nothing to keep."""
 
     def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
         self.pieces: list[bytes] = []
         self.num_bytes = self.num_header_bytes = self.num_residues = 0
         self._in_header = True
@@ -303,7 +321,7 @@ class _Pending:
     def take(self, text: bytes) -> bytes:
         """Return all text, with `text` behind it, and start anew."""
         whole = b"".join([*self.pieces, text])
-        self.__init__()
+        self._clear()
         return whole
 
 

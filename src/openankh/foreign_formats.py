@@ -12,6 +12,8 @@ _SEARCH = 'give the FASTA file itself (web pages come from an address without "/
 _PDB = "is a PDB structure file; extract the sequences of its chains as FASTA"
 _FLAT = "is a flat-file entry (GenBank, EMBL or UniProt text); download it as FASTA"
 
+_PIR_HEADER = re.compile(rb">(P1|F1|DL|DC|RL|RC|N1|N3|XX);")
+_PIR = "the file is PIR (NBRF), whose title lines would be read as sequence; convert it to FASTA"
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xfe", _UTF16),
@@ -60,13 +62,13 @@ _TEXT: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
 )
 
 
-def foreign_format(head: bytes) -> str:
-    """Say what a file is whose first line does not start with ">", and the remedy.
+def foreign_format(head: bytes) -> str | None:
+    """Say what a file is that is not FASTA, and the remedy; None if it starts as FASTA does.
 
     `head` starts at the first byte that is not white space and holds up to SNIFF_BYTES.
     """
-    if head.startswith(b">") and not is_utf16(head):
-        return "there is white space before the first >; a header starts in the first column: remove it"
+    if head.startswith(b">") and not _is_utf16(head):
+        return _PIR if _PIR_HEADER.match(head) else None
     problem = _binary_format(head) or next((problem for pattern, problem in _TEXT if pattern.match(head)), None)
     if problem is not None:
         return f"the file {problem}"
@@ -82,14 +84,14 @@ def _binary_format(head: bytes) -> str | None:
     for magic, problem in _MAGIC:
         if head.startswith(magic):
             return problem
-    if is_utf16(head):
+    if _is_utf16(head):
         return _UTF16
     if _CONTROL.search(head):
         return "is a binary file; give a FASTA file (text)"
     return None
 
 
-def is_utf16(head: bytes) -> bool:
+def _is_utf16(head: bytes) -> bool:
     """True for ASCII text stored as UTF-16 without a byte order mark."""
     odd, even = head[:64:2], head[1:64:2]
     return len(head) >= 4 and ((not any(even) and all(odd)) or (not any(odd) and all(even)))
