@@ -111,7 +111,7 @@ def atomic_folder(path: Path | str, *, needed_bytes: int | None = None) -> Itera
 
 
 def put_folder_in_place(new: Path, path: Path | str) -> None:
-    """Rename the folder `new`, whose files are durable, to its neighbour `path`; the folder that stood there is removed."""
+    """Rename the folder `new`, whose files are durable, to its neighbour `path`; what stood there is removed."""
     target = _target(path, is_wanted=Path.is_dir, kind="a folder")
     with _cannot_write(target):
         replaced = _exchanged(new, target)
