@@ -50,7 +50,7 @@ class Bar:
 def note(text: str, *, quiet: bool = False) -> None:
     """One line on standard error."""
     if not quiet:
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 def error(text: str) -> None:
@@ -100,7 +100,8 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, Path):
         return str(value)
-    return value.item() if hasattr(value, "item") else value
+    item = getattr(value, "item", None)  # numpy's numbers have it; asked for by name so that numpy stays unimported
+    return value if item is None else item()
 
 
 def shown(value: Any) -> str:
