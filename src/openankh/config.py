@@ -19,6 +19,15 @@ _FEED_FORWARD_NAMES: dict[str, tuple[Activation, bool]] = {
     "swish": ("silu", False),
     "relu": ("relu", False),
 }
+_ACTIVATION_NAMES: dict[str, Activation] = {
+    "gelu_new": "gelu",
+    "gelu_pytorch_tanh": "gelu",
+    "silu": "silu",
+    "swish": "silu",
+    "relu": "relu",
+}
+_MOST = 1 << 24
+"""More than any number of a model's shape, and small enough that products of two of them stay exact everywhere."""
 
 
 @dataclass(frozen=True)
@@ -121,22 +130,24 @@ class ModelConfig:
         """
         if config.get("model_type") != "t5":
             raise UserError(f"model_type is {config.get('model_type')!r}; only 't5' (the Ankh architecture) is read")
-        missing = [key for key in _NUMBERS if not isinstance(config.get(key), int)]
-        if missing:
-            raise UserError(f"{', '.join(missing)}: missing or not a whole number in the model's config.json")
+        numbers = {ours: _read_number(config, theirs) for theirs, ours in _NUMBERS.items()}
         activation, gated = _read_feed_forward(config)
-        tied = bool(config.get("tie_word_embeddings", True))
-        layers = config["num_layers"]
+        tied = _read_flag(config, "tie_word_embeddings", default=True)
+        num_decoder_layers = config.get("num_decoder_layers")
         return cls(
-            **{ours: config[theirs] for theirs, ours in _NUMBERS.items()},
-            num_decoder_layers=config.get("num_decoder_layers") or layers,
+            **numbers,
+            num_decoder_layers=(
+                numbers["num_encoder_layers"]
+                if num_decoder_layers is None
+                else _read_number(config, "num_decoder_layers")
+            ),
             activation=activation,
             gated=gated,
-            relative_buckets=config.get("relative_attention_num_buckets", 32),
-            relative_distance=config.get("relative_attention_max_distance", 128),
-            norm_eps=config.get("layer_norm_epsilon", 1e-6),
+            relative_buckets=_read_number(config, "relative_attention_num_buckets", default=32),
+            relative_distance=_read_number(config, "relative_attention_max_distance", default=128),
+            norm_eps=_read_eps(config),
             tied_head=tied if tied_head is None else tied_head,
-            scale_decoder_outputs=bool(config.get("scale_decoder_outputs", tied)),
+            scale_decoder_outputs=_read_flag(config, "scale_decoder_outputs", default=tied),
         )
 
 
@@ -156,9 +167,43 @@ def _feed_forward_name(activation: Activation, gated: bool) -> str:
     return {"gelu": "gelu_new", "silu": "silu", "relu": "relu"}[activation]
 
 
+def _read_number(config: Mapping[str, Any], key: str, default: int | None = None) -> int:
+    number = config.get(key, default)
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise UserError(f"{key}: missing or not a whole number in the model's config.json")
+    if number > _MOST:
+        raise UserError(f"{key} is {number}, far more than any model's; the model's config.json is damaged")
+    return number
+
+
+def _read_flag(config: Mapping[str, Any], key: str, default: bool) -> bool:
+    flag = config.get(key)
+    if flag is None:
+        return default
+    if not isinstance(flag, bool):
+        raise UserError(f"{key} is {str(flag)[:40]!r} in the model's config.json, but must be true or false")
+    return flag
+
+
+def _read_eps(config: Mapping[str, Any]) -> float:
+    eps = config.get("layer_norm_epsilon", 1e-6)
+    if isinstance(eps, bool) or not isinstance(eps, int | float) or not 0 < eps < 1:
+        raise UserError(
+            f"layer_norm_epsilon is {str(eps)[:40]!r} in the model's config.json, but must lie between 0 and 1"
+        )
+    return float(eps)
+
+
 def _read_feed_forward(config: Mapping[str, Any]) -> tuple[Activation, bool]:
+    """From `feed_forward_proj`, overruled by `dense_act_fn` and `is_gated_act` where present, as transformers does."""
     name = config.get("feed_forward_proj", "relu")
-    if name not in _FEED_FORWARD_NAMES:
+    if not isinstance(name, str) or name not in _FEED_FORWARD_NAMES:
         legal = ", ".join(sorted(_FEED_FORWARD_NAMES))
-        raise UserError(f"feed_forward_proj is {name!r}, which is not implemented; legal: {legal}")
-    return _FEED_FORWARD_NAMES[name]
+        raise UserError(f"feed_forward_proj is {str(name)[:40]!r}, which is not implemented; legal: {legal}")
+    activation, gated = _FEED_FORWARD_NAMES[name]
+    gated = _read_flag(config, "is_gated_act", default=gated)
+    function = config.get("dense_act_fn", activation if activation != "gelu" else "gelu_new")
+    if not isinstance(function, str) or function not in _ACTIVATION_NAMES:
+        legal = ", ".join(sorted(_ACTIVATION_NAMES))
+        raise UserError(f"dense_act_fn is {str(function)[:40]!r}, which is not implemented; legal: {legal}")
+    return _ACTIVATION_NAMES[function], gated
