@@ -31,7 +31,7 @@ class Corpus:
         self._offsets: NDArray[np.int64] = np.asarray(np.memmap(folder / split.offsets.name, dtype="<i8", mode="r"))
         # A view without the memmap class: slicing one of those costs a microsecond.
         shards = [np.asarray(np.memmap(folder / shard.file.name, dtype=np.uint8, mode="r")) for shard in split.shards]
-        self._shards = [memoryview(shard) for shard in shards]
+        self._shards = [shard.data for shard in shards]
         self._shard_starts = np.cumsum([0] + [shard.size for shard in shards[:-1]], dtype=np.int64)
         self._check_index(split)
 
@@ -100,9 +100,9 @@ class Corpus:
         shift = int(self._shard_starts[shard])
         return np.frombuffer(self._shards[shard][start - shift : stop - shift], dtype=np.uint8)
 
-    def gather(self, indices_B: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    def gather(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Copy proteins: residue ids (N,) end to end in the order asked for, and their offsets int64 (B + 1,)."""
-        index_B = np.asarray(indices_B, dtype=np.int64)
+        index_B = np.asarray(indices, dtype=np.int64)
         assert index_B.size == 0 or 0 <= index_B.min() <= index_B.max() < self.num_proteins, "protein out of range"
         start_B = self._offsets[index_B]
         length_B = self._offsets[index_B + 1] - start_B

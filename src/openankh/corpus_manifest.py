@@ -19,6 +19,7 @@ from typing import Any
 
 from openankh.errors import UserError
 from openankh.files import sha256_of, write_file_atomically
+from openankh.json_file import read_json_object
 from openankh.vocab import Vocab
 
 MANIFEST_NAME = "manifest.json"
@@ -126,21 +127,21 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 def read_manifest(folder: Path | str) -> Manifest:
     """Read and check a corpus folder's manifest; UserError for anything that is not one, whole and unchanged."""
-    content = _read_json(Path(folder))
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{folder}: its {MANIFEST_NAME} is not that of a corpus; {_AGAIN}")
+    path = _manifest_path(Path(folder))
+    content = read_json_object(path)
+    if content.get("format") != FORMAT:
+        raise UserError(f"{path}: not the manifest of a corpus; {_AGAIN}")
     if content.get("version") != VERSION:
         raise UserError(
-            f"{folder}: corpus format {content.get('version')!r}, this openankh reads format {VERSION}; "
+            f"{path}: corpus format {content.get('version')!r}, this openankh reads format {VERSION}; "
             f"{_AGAIN} with this version"
         )
-    checksum = content.pop("checksum", None)
-    if checksum != _hash(content):
-        raise UserError(f"{folder}/{MANIFEST_NAME}: changed since it was written (checksum differs); {_AGAIN}")
+    if content.pop("checksum", None) != _hash(content):
+        raise UserError(f"{path}: changed since it was written (its checksum differs); {_AGAIN}")
     try:
         return _parse(content)
-    except (KeyError, TypeError, AttributeError, AssertionError) as error:
-        raise UserError(f"{folder}/{MANIFEST_NAME}: malformed ({error!r}); {_AGAIN}") from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(f"{path}: malformed ({error}); {_AGAIN}") from error
 
 
 def check_sizes(folder: Path, split: Split) -> None:
@@ -163,7 +164,7 @@ def check_hashes(folder: Path, split: Split) -> None:
             )
 
 
-def _read_json(folder: Path) -> Any:
+def _manifest_path(folder: Path) -> Path:
     if folder.is_file():
         raise UserError(f"{folder}: a file, not a corpus folder; make one with openankh prepare {folder} -o CORPUS")
     if not folder.is_dir():
@@ -171,10 +172,7 @@ def _read_json(folder: Path) -> Any:
     path = folder / MANIFEST_NAME
     if not path.is_file():
         raise UserError(f"{folder}: no {MANIFEST_NAME}, so not a corpus, or one not finished; {_AGAIN}")
-    try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not readable as JSON; {_AGAIN}") from error
+    return path
 
 
 def _parse(content: dict[str, Any]) -> Manifest:
@@ -185,13 +183,13 @@ def _parse(content: dict[str, Any]) -> Manifest:
         options=content["options"],
         provenance=content["provenance"],
     )
-    assert content["vocabulary"]["fingerprint"] == Vocab(manifest.pieces).fingerprint, "vocabulary fingerprint"
-    assert content["fingerprint"] == manifest.fingerprint, "fingerprint"
+    _require(content["vocabulary"]["fingerprint"] == Vocab(manifest.pieces).fingerprint, "vocabulary")
+    _require(content["fingerprint"] == manifest.fingerprint, "fingerprint")
     return manifest
 
 
 def _parse_split(name: str, content: dict[str, Any]) -> Split:
-    assert name in SPLITS, f"split {name}"
+    _require(name in SPLITS, f"split {name!r}")
     split = Split(
         num_proteins=content["num_proteins"],
         num_residues=content["num_residues"],
@@ -201,12 +199,19 @@ def _parse_split(name: str, content: dict[str, Any]) -> Split:
         lengths=FileEntry(**content["lengths"]),
     )
     # Names are fixed by the layout, so a manifest can never point outside its folder.
-    assert tuple(entry.name for entry in split.files) == split_file_names(name, len(split.shards)), "file names"
-    assert sum(shard.file.size for shard in split.shards) == split.num_residues, "residues"
-    assert sum(shard.num_proteins for shard in split.shards) == split.num_proteins, "proteins"
-    assert split.offsets.size == 8 * (split.num_proteins + 1), "offsets"
-    assert split.lengths.size == 4 * split.num_proteins, "lengths"
+    names = tuple(entry.name for entry in split.files)
+    _require(names == split_file_names(name, len(split.shards)), f"file names of {name}")
+    _require(split.num_proteins > 0, f"number of proteins of {name}")
+    _require(sum(shard.num_proteins for shard in split.shards) == split.num_proteins, f"proteins of {name}")
+    _require(sum(shard.file.size for shard in split.shards) == split.num_residues, f"residues of {name}")
+    _require(split.offsets.size == 8 * (split.num_proteins + 1), f"offsets of {name}")
+    _require(split.lengths.size == 4 * split.num_proteins, f"lengths of {name}")
     return split
+
+
+def _require(condition: bool, what: str) -> None:
+    if not condition:
+        raise ValueError(f"the {what} cannot be right")
 
 
 def _hash(content: object) -> str:

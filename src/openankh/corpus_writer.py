@@ -93,7 +93,7 @@ class _HashedFile:
         self._file = open(folder / name, "xb", buffering=0)  # noqa: SIM115  (lives as long as its split)
 
     def write(self, values: NDArray[Any]) -> None:
-        content = memoryview(np.ascontiguousarray(values)).cast("B")
+        content = np.ascontiguousarray(values).data.cast("B")
         self._hash.update(content)
         while content:
             content = content[self._file.write(content) :]

@@ -10,7 +10,8 @@ from math import isqrt
 import numpy as np
 import numpy.typing as npt
 
-_NUM_ROUNDS = 6
+_FEW_DOCUMENTS = 1024
+_NUM_ROUNDS, _NUM_ROUNDS_OF_FEW = 6, 24  # both even, so that the sides end as they began; tiny sides mix slowly
 _EPOCH_STEP = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio, made odd: neighbouring epochs get far apart keys
 _ROUND_STEP = 0xD1B54A32D192ED03
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -37,9 +38,9 @@ class Order:
         assert 1 <= self.num < 2**62, "an order needs at least one document, and fewer than 2**62"
         assert 0 <= self.seed < 2**64, "a seed is a number from 0 to 2**64 - 1"
 
-    def at(self, positions_N: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    def at(self, positions: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Document indices int64 (N,) at these positions (any integers >= 0, in any order, repeated or not)."""
-        position_N = np.asarray(positions_N, dtype=np.int64)
+        position_N = np.asarray(positions, dtype=np.int64)
         assert position_N.size == 0 or position_N.min() >= 0, "positions count from 0"
         epoch_N, place_N = np.divmod(position_N.ravel(), self.num)
         key_N = _mix(epoch_N.astype(np.uint64) * _EPOCH_STEP + self._seed_key)
@@ -62,7 +63,7 @@ class Order:
     def _permute(self, index_N: npt.NDArray[np.uint64], key_N: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
         size, other_size = (np.uint64(side) for side in self._sides)
         half_N, other_N = np.divmod(index_N, other_size)
-        for number in range(_NUM_ROUNDS):
+        for number in range(_NUM_ROUNDS if self.num >= _FEW_DOCUMENTS else _NUM_ROUNDS_OF_FEW):
             round_key_N = key_N + np.uint64((number + 1) * _ROUND_STEP % 2**64)
             # The upper 32 bits of the hash, scaled to the side: cheaper than a remainder.
             half_N = half_N + ((_mix(_mix(round_key_N) + other_N) >> _HALF) * size >> _HALF)

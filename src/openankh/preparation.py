@@ -5,10 +5,10 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -26,36 +26,32 @@ _BATCH_RESIDUES = 1 << 20
 _RECORDS_PER_REPORT = 256
 _STDIN = "-"
 
+Progress = Callable[[int, int], None]
+"""Hears how far a preparation is: bytes as stored, residues."""
+
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """How FASTA files become a corpus: the vocabulary, how letters are read, which records, how large a shard."""
+    """How FASTA files become a corpus: the vocabulary, how letters are read, which records, how large a shard.
+
+    `reading` applies but for its letters: those are the vocabulary's.
+    """
 
     vocab: Vocab = field(default_factory=openankh_vocab)
-    unknown: Literal["error", "x"] = "error"
-    case: Literal["upper", "error"] = "upper"
+    reading: ReadOptions = field(default_factory=ReadOptions)
     selection: Selection = field(default_factory=Selection)
     shard_residues: int = SHARD_RESIDUES
 
     def __post_init__(self) -> None:
         if self.shard_residues < 1:
-            raise UserError(
-                f"--shard-residues {self.shard_residues}: give a number from 1 on, such as {SHARD_RESIDUES}"
-            )
-
-    @property
-    def reading(self) -> ReadOptions:
-        """How the FASTA reader treats letters: this vocabulary's are known."""
-        return ReadOptions(letters=self.vocab.letters, unknown=self.unknown, case=self.case)
+            raise UserError(f"--shard-residues {self.shard_residues}: give a number from 1 on")
+        if self.reading.unknown == "x" and "X" not in self.vocab.letters:
+            raise UserError("--unknown x: this vocabulary has no X; correct the letters instead")
+        object.__setattr__(self, "reading", replace(self.reading, letters=self.vocab.letters))
 
     def as_json(self) -> dict[str, Any]:
-        """What the manifest records of them (the vocabulary has its own place there)."""
-        return {
-            "unknown": self.unknown,
-            "case": self.case,
-            **asdict(self.selection),
-            "shard_residues": self.shard_residues,
-        }
+        """What the manifest records of them; the vocabulary's pieces have their own place there."""
+        return {**asdict(self.reading), **asdict(self.selection), "shard_residues": self.shard_residues}
 
 
 def prepare(
@@ -65,11 +61,11 @@ def prepare(
     *,
     valid: Path | str | None = None,
     overwrite: bool = False,
-    on_progress: Callable[[int], None] = lambda num_bytes: None,
+    on_progress: Progress = lambda num_bytes, num_residues: None,
 ) -> Manifest:
     """Turn FASTA files (`-` is stdin) into a corpus at `folder`; returns its manifest.
 
-    `valid` names a ready validation file. `on_progress` hears the bytes of all files consumed so far, as stored. The
+    `valid` names a ready validation file. `on_progress` hears the bytes (as stored) and residues read so far. The
     folder appears, or with `overwrite` replaces another corpus, when everything is written; a process that is killed
     leaves no folder that looks complete. Raises UserError for whatever the user can mend.
     """
@@ -118,22 +114,23 @@ def _check_target(folder: Path, overwrite: bool) -> None:
 class _Builder:
     """Reads sources into the splits of a folder that is being made."""
 
-    def __init__(self, folder: Path, options: PrepareOptions, on_progress: Callable[[int], None]):
+    def __init__(self, folder: Path, options: PrepareOptions, on_progress: Progress):
         self._folder, self._options, self._on_progress = folder, options, on_progress
         self._splits: dict[str, _Pending] = {}
         self._sources: list[Source] = []
-        self._num_bytes_before = 0
+        self._num_bytes = self._num_residues = 0
 
     def add(self, path: Path | str, split: str, selection: Selection) -> None:
         """Read one file: records held out go to `valid`, the others that are kept to `split`."""
         tally = _Tally()
-        with _HashedSource(path) as source, FastaReader(source, self._options.reading) as reader:
+        with _HashedSource(path) as source, FastaReader(cast(BinaryIO, source), self._options.reading) as reader:
             for record in reader:
                 self._place(record, split, selection, tally, reader.name)
                 if reader.counts.records % _RECORDS_PER_REPORT == 0:
-                    self._on_progress(self._num_bytes_before + source.size)
-            self._num_bytes_before += source.size
-            self._on_progress(self._num_bytes_before)
+                    self._on_progress(self._num_bytes + source.size, self._num_residues + reader.counts.residues)
+            self._num_bytes += source.size
+            self._num_residues += reader.counts.residues
+            self._on_progress(self._num_bytes, self._num_residues)
             self._sources.append(tally.as_source(split, source, reader))
 
     def _place(self, record: Record, split: str, selection: Selection, tally: "_Tally", source_name: str) -> None:
@@ -258,7 +255,7 @@ class _HashedSource:
 
 def _opened(path: Path | str) -> BinaryIO:
     try:
-        return open(path, "rb")  # noqa: SIM115  (closed by _HashedSource)
+        return open(path, "rb")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"{path}: cannot be read ({reason.lower()}); name a readable FASTA file") from error
