@@ -1,0 +1,44 @@
+"""A run's numbers as TensorBoard curves, through tensorboardX where it is installed."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+
+class Curves(Protocol):
+    """Where a journal's numbers go beside its own file."""
+
+    def add(self, kind: str, step: int, values: Mapping[str, Any]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class TensorBoardCurves:
+    """Curves named `kind/value` in a folder that `tensorboard --logdir` shows."""
+
+    def __init__(self, writer: Any):
+        self._writer = writer
+
+    def add(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        """Add the numbers among the values; texts and flags are left to the journal."""
+        for name, value in values.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                self._writer.add_scalar(f"{kind}/{name}", value, step)
+
+    def close(self) -> None:
+        """Write what is still held."""
+        self._writer.close()
+
+
+def open_tensorboard(run: Path, resumed_step: int | None, say: Callable[[str], None]) -> TensorBoardCurves | None:
+    """Curves under RUN/tensorboard; None, after saying why, when tensorboardX is not installed.
+
+    After a resumption TensorBoard hides what the earlier process wrote for later steps.
+    """
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        say('no TensorBoard curves: tensorboardX is not installed (pip install "openankh[train]"); the journal has all')
+        return None
+    purge_step = None if resumed_step is None else resumed_step + 1
+    return TensorBoardCurves(SummaryWriter(str(run / "tensorboard"), purge_step=purge_step))
