@@ -18,7 +18,7 @@ TREES = {path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text(encoding=
 # Third parties have an address: the modules that may import them (a folder stands for all in it).
 ADDRESSES = {
     "cyclopts": ("cli/",),
-    "rich": ("cli/",),
+    "rich": ("cli/", "pretraining/progress.py"),
     "h5py": ("store/",),
     "pyarrow": ("store/",),
     "safetensors": ("store/", "checkpoint", "pretraining/"),

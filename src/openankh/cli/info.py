@@ -1,0 +1,28 @@
+"""`openankh info`: what a file or folder is."""
+
+import os
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from openankh.cli import report
+from openankh.cli.options import Json, Quiet
+
+
+def info(
+    path: Annotated[str, Parameter(allow_leading_hyphen=True, help="A file, a folder, or - for FASTA on stdin.")],
+    /,
+    *,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """What a file or folder is, and its main facts.
+
+    Knows model folders, corpora, embeddings (folder, HDF5, Parquet, NPZ), training runs and FASTA files.
+    """
+    from openankh.inspection import inspect
+
+    size = os.path.getsize(path) if os.path.isfile(path) else None
+    with report.progress("reading", size, unit="bytes", quiet=quiet) as bar:
+        finding = inspect(path, on_bytes=bar.reach)
+    report.result({"path": finding.path, "kind": finding.kind, **finding.facts}, as_json=json)

@@ -1,0 +1,151 @@
+"""Tells what a file or folder is (a model, a corpus, embeddings, a training run, FASTA) and its main facts."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from openankh.config import ModelConfig
+from openankh.corpus_manifest import FORMAT as CORPUS
+from openankh.corpus_manifest import MANIFEST_NAME, check_sizes
+from openankh.corpus_manifest import read_manifest as read_corpus_manifest
+from openankh.errors import UserError
+from openankh.fasta import FastaReader, ReadOptions
+from openankh.json_file import read_json_object
+from openankh.store import EmbeddingStore
+from openankh.store.exported import export_format, read_export
+from openankh.store.manifest import FORMAT as STORE
+from openankh.store.provenance import Provenance
+from openankh.tokenizer_files import read_vocab
+from openankh.vocab import Vocab
+
+OnBytes = Callable[[int], None]
+_KNOWN = "a model, a corpus, embeddings, a training run or FASTA"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What stands at a path: its kind in a word or two, and its facts by name."""
+
+    kind: str
+    path: str
+    facts: Mapping[str, Any]
+
+
+def inspect(path: str, on_bytes: OnBytes | None = None) -> Finding:
+    """Find out what a path (or "-", FASTA on standard input) is.
+
+    `on_bytes` is told the bytes read so far of a FASTA file, which is read to its end. Raises UserError for a path that
+    does not exist, is nothing this package knows, or is damaged.
+    """
+    place = Path(path)
+    if place.is_dir():
+        return _inspect_folder(place)
+    if path != "-" and not place.exists():
+        raise UserError(f"{path}: no such file or folder; check the spelling")
+    if place.is_file():
+        with open(place, "rb") as file:
+            head = file.read(8)
+        if export_format(head) is not None:
+            return _inspect_export(place)
+    return _inspect_fasta(path, on_bytes)
+
+
+def _inspect_folder(folder: Path) -> Finding:
+    if (folder / "checkpoints").is_dir():
+        return _inspect_run(folder)
+    if (folder / "config.json").is_file():
+        return _inspect_model(folder)
+    if not (folder / MANIFEST_NAME).is_file():
+        raise UserError(f"{folder}: no {_KNOWN}; it holds neither {MANIFEST_NAME} nor config.json nor checkpoints/")
+    kind = read_json_object(folder / MANIFEST_NAME).get("format")
+    if kind == CORPUS:
+        return _inspect_corpus(folder)
+    if kind == STORE:
+        return _inspect_store(folder)
+    raise UserError(f"{folder}: its {MANIFEST_NAME} is of format {kind!r}, which is not {_KNOWN}")
+
+
+def _inspect_fasta(path: str, on_bytes: OnBytes | None) -> Finding:
+    num_proteins = num_residues = longest = 0
+    shortest: int | None = None
+    reader = FastaReader(path, ReadOptions(unknown="x"))
+    for record in reader:
+        length = len(record.sequence)
+        num_proteins, num_residues = num_proteins + 1, num_residues + length
+        longest, shortest = max(longest, length), length if shortest is None else min(shortest, length)
+        if on_bytes is not None:
+            on_bytes(reader.bytes_read)
+    facts = {
+        "num_proteins": num_proteins,
+        "num_residues": num_residues,
+        "shortest": shortest,
+        "mean_length": num_residues / num_proteins,
+        "longest": longest,
+        "num_lower_case": reader.counts.upper_cased,
+        "num_final_stops": reader.counts.stops_dropped,
+        "num_unknown_letters": reader.counts.unknown_replaced,
+    }
+    return Finding("FASTA", path, facts)
+
+
+def _inspect_corpus(folder: Path) -> Finding:
+    manifest = read_corpus_manifest(folder)
+    for split in manifest.splits.values():
+        check_sizes(folder, split)
+    splits = {
+        name: {"proteins": split.num_proteins, "residues": split.num_residues, "longest": split.longest}
+        for name, split in manifest.splits.items()
+    }
+    facts = {
+        **splits,
+        "vocabulary": _vocab_facts(Vocab(manifest.pieces)),
+        "sources": [source.name for source in manifest.sources],
+        "fingerprint": manifest.fingerprint,
+    }
+    return Finding("corpus", str(folder), facts)
+
+
+def _inspect_store(folder: Path) -> Finding:
+    store = EmbeddingStore.open(folder)
+    counts = {"num_proteins": len(store), "num_residues": store.num_residues}
+    return Finding("embeddings", str(folder), {"format": "folder", **counts, **_embedding_facts(store.provenance)})
+
+
+def _inspect_export(path: Path) -> Finding:
+    export = read_export(path)
+    facts = {"format": export.format, "num_proteins": export.num_records, **_embedding_facts(export.provenance)}
+    return Finding("embeddings", str(path), facts)
+
+
+def _embedding_facts(provenance: Provenance) -> Mapping[str, Any]:
+    return {
+        "rows": "one a residue" if provenance.is_per_residue else "one a protein",
+        **provenance.to_json(),
+    }
+
+
+def _inspect_model(folder: Path) -> Finding:
+    config = ModelConfig.from_hf(read_json_object(folder / "config.json"))
+    facts = {
+        "num_parameters": config.num_parameters,
+        "num_encoder_parameters": config.num_encoder_parameters,
+        "num_encoder_layers": config.num_encoder_layers,
+        "num_decoder_layers": config.num_decoder_layers,
+        "width": config.d_model,
+        "heads": f"{config.num_heads} of {config.d_kv}",
+        "feed_forward": f"{config.d_ff}, {'gated ' if config.gated else ''}{config.activation}",
+        "vocabulary": _vocab_facts(read_vocab(folder)),
+        "files": {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()},
+    }
+    return Finding("model", str(folder), facts)
+
+
+def _vocab_facts(vocab: Vocab) -> Mapping[str, Any]:
+    return {"pieces": vocab.size, "residues": vocab.letters, "sentinels": vocab.num_sentinels}
+
+
+def _inspect_run(folder: Path) -> Finding:
+    names = sorted(entry.name for entry in os.scandir(folder / "checkpoints") if entry.name.startswith("step-"))
+    return Finding("training run", str(folder), {"checkpoints": names})

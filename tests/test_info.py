@@ -1,0 +1,96 @@
+"""`openankh info`: every kind of file and folder is told apart, and what is none of them gets one line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from openankh import cli
+from openankh.errors import UserError
+from openankh.inspection import inspect
+from openankh.preparation import PrepareOptions, prepare
+from openankh.store import Embedding, Provenance, parse_target
+
+FASTA = ">P1 first\nMKTAYIAK\nQR*\n>P2\nmkv\n>P2\nMB1\n"
+PROVENANCE = Provenance("0" * 64, "openankh-nano", "1" * 64, "fp32", "mean", 6, "", 4)
+
+
+@pytest.fixture
+def fasta(tmp_path: Path) -> Path:
+    path = tmp_path / "in.fasta"
+    path.write_text(FASTA.replace("1", "Q"))
+    return path
+
+
+def test_fasta_is_counted(fasta: Path) -> None:
+    seen: list[int] = []
+    finding = inspect(str(fasta), on_bytes=seen.append)
+    assert (finding.kind, finding.path) == ("FASTA", str(fasta))
+    assert finding.facts == {
+        "num_proteins": 3,
+        "num_residues": 16,
+        "shortest": 3,
+        "mean_length": 16 / 3,
+        "longest": 10,
+        "num_lower_case": 3,
+        "num_final_stops": 1,
+        "num_unknown_letters": 0,
+    }
+    assert seen[-1] == fasta.stat().st_size
+
+
+def test_a_corpus_names_its_splits_and_sources(fasta: Path, tmp_path: Path) -> None:
+    prepare([fasta], tmp_path / "corpus", PrepareOptions())
+    finding = inspect(str(tmp_path / "corpus"))
+    assert finding.kind == "corpus"
+    assert finding.facts["train"] == {"proteins": 3, "residues": 16, "longest": 10}
+    assert finding.facts["sources"] == ["in.fasta"]
+
+
+@pytest.mark.parametrize(
+    ("name", "format_name"), [("e/", "folder"), ("e.h5", "HDF5"), ("e.npz", "NPZ"), ("e.parquet", "Parquet")]
+)
+def test_embeddings_of_every_format_tell_what_made_them(tmp_path: Path, name: str, format_name: str) -> None:
+    with parse_target(str(tmp_path / name)).writing(PROVENANCE) as output:
+        output.write([Embedding(protein, 7, np.zeros(4, np.float32)) for protein in ("P1", "P2")])
+        output.finish("0" * 64)
+    finding = inspect(str(tmp_path / name))
+    assert finding.kind == "embeddings"
+    assert finding.facts["format"] == format_name
+    assert finding.facts["num_proteins"] == 2
+    assert {key: finding.facts[key] for key in ("model", "pool", "layer", "width")} == {
+        "model": "openankh-nano",
+        "pool": "mean",
+        "layer": 6,
+        "width": 4,
+    }
+
+
+@pytest.mark.parametrize("magic", [b"\x89HDF\r\n\x1a\n", b"PAR1", b"PK\x03\x04"])
+def test_a_damaged_export_gets_one_line(tmp_path: Path, magic: bytes) -> None:
+    (tmp_path / "e").write_bytes(magic + bytes(100))
+    with pytest.raises(UserError, match="damaged") as caught:
+        inspect(str(tmp_path / "e"))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_nothing_known_gets_one_line_and_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "photo").write_bytes(b"\x89PNG\r\n\x1a\n")
+    for path, message in [("folder", "manifest.json"), ("photo", "line 1"), ("missing", "no such file")]:
+        assert cli.main(["info", str(tmp_path / path)]) == 2
+        shown = capsys.readouterr().err
+        assert message in shown and shown.count("\n") == 1
+
+
+def test_json_holds_the_same_facts(fasta: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["info", str(fasta), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown == {"path": str(fasta), "kind": "FASTA", **inspect(str(fasta)).facts}
+
+
+def test_a_manifest_of_another_kind_is_named(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"format": "zarr"}')
+    with pytest.raises(UserError, match="'zarr'"):
+        inspect(str(tmp_path))
