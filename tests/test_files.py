@@ -16,7 +16,7 @@ from openankh.errors import UserError
 
 def test_a_written_file_holds_the_bytes_and_leaves_no_temporary(tmp_path: Path) -> None:
     files.write_file_atomically(tmp_path / "a.json", '{"é": 1}')
-    files.write_file_atomically(tmp_path / "b.bin", lambda file: file.write(b"xyz") and None)
+    files.write_file_atomically(tmp_path / "b.bin", lambda file: file.writelines([b"x", b"yz"]))
     assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{"é": 1}'
     assert (tmp_path / "b.bin").read_bytes() == b"xyz"
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.json", "b.bin"]
