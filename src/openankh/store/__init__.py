@@ -1,0 +1,23 @@
+"""Embeddings on disk: the native store (safetensors shards and a manifest), and HDF5, Parquet and NPZ files."""
+
+from openankh.store.journal import ShardLimits
+from openankh.store.lock import sole_writer
+from openankh.store.output import Embedding, Output
+from openankh.store.provenance import DTYPES, POOLS, Dtype, Pool, Provenance
+from openankh.store.reader import EmbeddingStore
+from openankh.store.target import Target, parse_target
+
+__all__ = [
+    "DTYPES",
+    "POOLS",
+    "Dtype",
+    "Embedding",
+    "EmbeddingStore",
+    "Output",
+    "Pool",
+    "Provenance",
+    "ShardLimits",
+    "Target",
+    "parse_target",
+    "sole_writer",
+]

@@ -1,0 +1,34 @@
+"""Where embeddings go: what all formats share, and the choice of one by the name of the output."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """The array of one protein, (L, D) per residue or (D,) pooled, with its id and number of residues."""
+
+    id: str
+    length: int
+    values: NDArray[np.floating]
+
+
+class Output(Protocol):
+    """An embedding file or store being written."""
+
+    @property
+    def num_done(self) -> int:
+        """Proteins that an earlier run has left safely on disk: where to continue."""
+        ...
+
+    def write(self, batch: Sequence[Embedding]) -> None:
+        """Append a batch, in input order."""
+        ...
+
+    def finish(self, input_sha256: str) -> None:
+        """Say that all was written; without it nothing comes to stand at the target."""
+        ...
