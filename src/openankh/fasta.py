@@ -23,6 +23,7 @@ from typing import BinaryIO
 from openankh.decompression import BLOCK_BYTES, ByteSource, InputError, printable, source_name
 from openankh.errors import UserError
 from openankh.foreign_formats import SNIFF_BYTES, foreign_format
+from openankh.line_ends import LineEnds
 from openankh.residues import MisfitError, ReadCounts, ReadOptions, Residues
 
 __all__ = ["FastaReader", "ReadCounts", "ReadOptions", "Record"]
@@ -90,7 +91,7 @@ class FastaReader(AbstractContextManager["FastaReader"]):
 
 
 def _records(source: ByteSource, options: ReadOptions, counts: ReadCounts) -> Generator[Record, None, None]:
-    lines = _LineEnds(source)
+    lines = LineEnds(source.name)
     try:
         with source:
             parser = _Parser(source.name, options, counts)
@@ -128,51 +129,6 @@ def _head(blocks: Iterator[bytes]) -> tuple[bytes, InputError | None]:
     except InputError as fault:
         return head, fault
     return head, None
-
-
-class _LineEnds:
-    """Turns LF, CRLF or CR line ends into LF; the first one in a file decides which of LF/CRLF and CR it uses."""
-
-    def __init__(self, source: ByteSource) -> None:
-        self.line = 1
-        self._source = source
-        self._carriage_return: bool | None = None
-
-    def blocks(self, raw: Iterator[bytes]) -> Iterator[bytes]:
-        """Yield text with LF line ends; InputError at a line end of the other kind, after the text before it."""
-        held = b""
-        for block in raw:
-            block = held + block if held else block
-            # A CR at the end of a block may be half of a CRLF.
-            held = b"\r" if block.endswith(b"\r") and self._carriage_return is not True else b""
-            yield from self._unified(block[:-1] if held else block)
-        if held:
-            yield from self._unified(b"\r" if self._carriage_return else b"\n")
-
-    def _unified(self, block: bytes) -> Iterator[bytes]:
-        if self._carriage_return is None:
-            self._decide(block)
-        if self._carriage_return:
-            text, other = block.replace(b"\r", b"\n"), block.find(b"\n")
-        elif b"\r" in block:
-            text = block.replace(b"\r\n", b"\n")
-            other = text.find(b"\r")
-        else:
-            text, other = block, -1
-        if other >= 0:
-            text = text[:other]
-        self.line += text.count(b"\n")
-        if text:
-            yield text
-        if other >= 0:
-            raise InputError(
-                self._source.name, "line ends of two kinds (a lone CR and LF); rewrite the file with one kind"
-            )
-
-    def _decide(self, block: bytes) -> None:
-        first = min((place for place in (block.find(b"\n"), block.find(b"\r")) if place >= 0), default=-1)
-        if first >= 0:
-            self._carriage_return = block[first : first + 1] == b"\r" and block[first + 1 : first + 2] != b"\n"
 
 
 class _Parser:
@@ -242,16 +198,8 @@ class _Parser:
 
     def _checked(self, header: bytes, body: bytes, line: int) -> bytes:
         """Return the residues of a record that is not plainly clean; UserError for the first thing wrong with it."""
-        if len(header) > self._options.max_header_bytes:
-            raise self._long_header(line)
-        name, _ = _words(header)
-        if not name:
-            raise self._error(line, "the header is empty; write a name after the >")
-        num_residues = len(body.translate(None, _BODY_SPACE))
-        if num_residues - body.rstrip(_BODY_SPACE).endswith(b"*") > self._options.max_residues:
-            raise self._long_record(header, body, line)
-        if len(header) + len(body) > self._max_bytes:
-            raise self._blank_record(header, line)
+        num_residues = len(body.translate(None, _BODY_SPACE)) - body.rstrip(_BODY_SPACE).endswith(b"*")
+        self._check_size(header, body, num_residues, line)
         try:
             residues = self._residues.read(body, self._counts)
         except MisfitError as misfit:
@@ -262,28 +210,31 @@ class _Parser:
 
     def _check_pending(self) -> None:
         """Refuse an unfinished record that is too long already: it must not fill the memory."""
-        pending, options = self._pending, self._options
-        if pending.num_header_bytes > options.max_header_bytes:
-            raise self._long_header(self._line)
-        too_long = pending.num_residues > options.max_residues + 1  # the 1 may be a final *
-        if too_long or pending.num_bytes > self._max_bytes:
-            header, _, body = pending.take(b"")[1:].partition(b"\n")
-            raise self._long_record(header, body, self._line) if too_long else self._blank_record(header, self._line)
+        pending = self._pending
+        num_residues = pending.num_residues - 1  # it may end in *
+        if num_residues > self._options.max_residues or pending.num_bytes > self._max_bytes:
+            header, _, body = b"".join(pending.pieces)[1:].partition(b"\n")
+            self._check_size(header, body, num_residues, self._line)
+        elif pending.num_header_bytes > self._options.max_header_bytes:
+            self._check_size(b"".join(pending.pieces)[1:], b"", 0, self._line)
 
-    def _long_header(self, line: int) -> UserError:
-        limit = self._options.max_header_bytes
-        return self._error(line, f"the header is longer than {limit:,} bytes; shorten it, or raise max_header_bytes")
-
-    def _blank_record(self, header: bytes, line: int) -> UserError:
-        return self._error(line, "has far more blank space than sequence; remove the blank lines", header)
-
-    def _long_record(self, header: bytes, body: bytes, line: int) -> UserError:
-        """A record over the limit, unless its first letters show that it is no sequence at all."""
-        misfit = self._residues.misfit(body[: min(SNIFF_BYTES, self._options.max_residues)])
-        if misfit is not None:
-            return self._misplaced(header, misfit, line)
-        limit = self._options.max_residues
-        return self._error(line, f"is longer than {limit:,} residues; if that is right, raise max_residues", header)
+    def _check_size(self, header: bytes, body: bytes, num_residues: int, line: int) -> None:
+        """UserError for a record with a header or sequence over the limits; `body` may be its beginning."""
+        options = self._options
+        if len(header) > options.max_header_bytes:
+            limit = f"{options.max_header_bytes:,} bytes"
+            raise self._error(line, f"the header is longer than {limit}; shorten it, or raise max_header_bytes")
+        if not _words(header)[0]:
+            raise self._error(line, "the header is empty; write a name after the >")
+        if num_residues > options.max_residues:
+            # What is no sequence at all is better called by its first odd character.
+            misfit = self._residues.misfit(body[: min(SNIFF_BYTES, options.max_residues)])
+            if misfit is not None:
+                raise self._misplaced(header, misfit, line)
+            limit = f"{options.max_residues:,} residues"
+            raise self._error(line, f"is longer than {limit}; if that is right, raise max_residues", header)
+        if len(header) + len(body) > self._max_bytes:
+            raise self._error(line, "has far more blank space than sequence; remove the blank lines", header)
 
     def _misplaced(self, header: bytes, misfit: MisfitError, line: int) -> UserError:
         return self._error(line + 1 + misfit.line, misfit.problem, header, misfit.column)

@@ -106,6 +106,8 @@ class Residues:
             misfit = self.misfit(body)
             assert misfit is not None
             raise misfit
+        if not residues:
+            return b""
         counts.stops_dropped += stops
         num_capitals = len(residues.translate(None, _LOWER))
         if num_capitals != len(residues):
