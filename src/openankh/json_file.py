@@ -6,7 +6,8 @@ from typing import Any
 
 from openankh.errors import UserError
 
-MAX_JSON_BYTES = 64 << 20
+MAX_JSON_BYTES = 4 << 20
+"""Ten times what a protein model's files need, and little enough that no content fills the memory when parsed."""
 
 
 def read_json_object(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:

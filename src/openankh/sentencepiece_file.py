@@ -6,7 +6,7 @@ from pathlib import Path
 from openankh.errors import UserError
 from openankh.json_file import read_limited
 
-MAX_SPIECE_BYTES = 64 << 20
+MAX_SPIECE_BYTES = 4 << 20
 _PIECES_FIELD = 1  # ModelProto: repeated SentencePiece pieces = 1
 _TEXT_FIELD = 1  # SentencePiece: string piece = 1
 _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
