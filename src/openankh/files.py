@@ -75,7 +75,7 @@ def atomic_path(path: Path | str, *, needed_bytes: int | None = None) -> Iterato
     target = _target(path, is_wanted=Path.is_file, kind="a plain file")
     temporary = _temporary(target)
     try:
-        with _full_disk_named(target, temporary, needed_bytes):
+        with full_disk_named(target, temporary, needed_bytes):
             with _cannot_write(target):
                 os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
             yield temporary
@@ -99,7 +99,7 @@ def atomic_folder(path: Path | str, *, needed_bytes: int | None = None) -> Itera
     target = _target(path, is_wanted=Path.is_dir, kind="a folder")
     temporary = _temporary(target)
     try:
-        with _full_disk_named(target, temporary, needed_bytes):
+        with full_disk_named(target, temporary, needed_bytes):
             with _cannot_write(target):
                 temporary.mkdir()
             yield temporary
@@ -194,7 +194,11 @@ def _cannot_write(target: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _full_disk_named(target: Path, temporary: Path, needed_bytes: int | None) -> Iterator[None]:
+def full_disk_named(target: Path, temporary: Path, needed_bytes: int | None) -> Iterator[None]:
+    """Turn a full disk met in the block into a UserError with the bytes needed and free.
+
+    `temporary` is what the block writes: its bytes count as free.
+    """
     try:
         yield
     except Exception as error:
