@@ -1,4 +1,4 @@
-"""The order of documents: a bijection in each epoch, a pure function of seed and position, computed and never stored."""
+"""The order of documents: a bijection in each epoch, a pure function of seed and position, never stored."""
 
 import itertools
 import tracemalloc

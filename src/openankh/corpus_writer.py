@@ -1,6 +1,7 @@
 """Writing one split of a corpus: token shards and index, in constant memory, hashed on the way."""
 
 import hashlib
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ SHARD_RESIDUES = 1 << 28
 """A shard is closed before it would grow beyond this, unless one protein alone does."""
 
 
-class SplitWriter:
-    """Writes one split's shards and index, hashing what it writes."""
+class SplitWriter(AbstractContextManager["SplitWriter"]):
+    """Writes one split's shards and index, hashing what it writes; leaving its block closes what is open."""
 
     def __init__(self, folder: Path, name: str, shard_residues: int):
         (folder / name).mkdir()
@@ -55,8 +56,7 @@ class SplitWriter:
             lengths=self._lengths.close(),
         )
 
-    def abandon(self) -> None:
-        """Close what is open, for a folder that is going to be removed."""
+    def __exit__(self, *exception: object) -> None:
         for file in (self._offsets, self._lengths, self._tokens):
             if file is not None:
                 file.close()

@@ -5,6 +5,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,8 +72,7 @@ def prepare(
     """
     _check_sources(sources, valid, options.selection)
     _check_target(Path(folder), overwrite)
-    with atomic_folder(folder) as temporary:
-        builder = _Builder(temporary, options, on_progress)
+    with atomic_folder(folder) as temporary, _Builder(temporary, options, on_progress) as builder:
         for source in sources:
             builder.add(source, "train", options.selection)
         if valid is not None:
@@ -111,14 +111,18 @@ def _check_target(folder: Path, overwrite: bool) -> None:
             raise UserError(f"{folder}: not a corpus, so --overwrite will not delete it; remove it yourself") from error
 
 
-class _Builder:
-    """Reads sources into the splits of a folder that is being made."""
+class _Builder(AbstractContextManager["_Builder"]):
+    """Reads sources into the splits of a folder that is being made; leaving its block closes their files."""
 
     def __init__(self, folder: Path, options: PrepareOptions, on_progress: Progress):
         self._folder, self._options, self._on_progress = folder, options, on_progress
         self._splits: dict[str, _Pending] = {}
         self._sources: list[Source] = []
         self._num_bytes = self._num_residues = 0
+        self._open_splits = ExitStack()
+
+    def __exit__(self, *exception: object) -> None:
+        self._open_splits.close()
 
     def add(self, path: Path | str, split: str, selection: Selection) -> None:
         """Read one file: records held out go to `valid`, the others that are kept to `split`."""
@@ -147,6 +151,7 @@ class _Builder:
     def _pending(self, split: str) -> "_Pending":
         if split not in self._splits:
             writer = SplitWriter(self._folder, split, self._options.shard_residues)
+            self._open_splits.enter_context(writer)
             self._splits[split] = _Pending(writer, self._options.vocab)
         return self._splits[split]
 
