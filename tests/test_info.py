@@ -7,13 +7,20 @@ import numpy as np
 import pytest
 
 from openankh import cli
+from openankh.checkpoint import save_model
+from openankh.config import ModelConfig
 from openankh.errors import UserError
 from openankh.inspection import inspect
+from openankh.model import Ankh
 from openankh.preparation import PrepareOptions, prepare
-from openankh.store import Embedding, Provenance, parse_target
+from openankh.pretraining.journal import Journal
+from openankh.provenance import Provenance
+from openankh.store import Embedding, parse_target
+from openankh.store import Provenance as EmbeddingProvenance
+from openankh.vocab import openankh_vocab
 
 FASTA = ">P1 first\nMKTAYIAK\nQR*\n>P2\nmkv\n>P2\nMB1\n"
-PROVENANCE = Provenance("0" * 64, "openankh-nano", "1" * 64, "fp32", "mean", 6, "", 4)
+PROVENANCE = EmbeddingProvenance("0" * 64, "openankh-nano", "1" * 64, "fp32", "mean", 6, "", 4)
 
 
 @pytest.fixture
@@ -65,6 +72,43 @@ def test_embeddings_of_every_format_tell_what_made_them(tmp_path: Path, name: st
         "layer": 6,
         "width": 4,
     }
+
+
+def test_a_model_folder_tells_its_shape_and_where_it_comes_from(tmp_path: Path) -> None:
+    vocab = openankh_vocab()
+    config = ModelConfig(
+        vocab_size=vocab.size, d_model=8, d_ff=16, d_kv=4, num_heads=2, num_encoder_layers=2, num_decoder_layers=1
+    )
+    training = {"recipe": {"name": "tiny", "seed": 1}, "perplexity": 17.5}
+    save_model(Ankh(config), vocab, tmp_path / "model", Provenance("my-model", "CC-BY-4.0", training))
+    finding = inspect(str(tmp_path / "model"))
+    assert finding.kind == "model"
+    assert finding.facts["name"] == "my-model"
+    assert finding.facts["num_parameters"] == config.num_parameters
+    assert finding.facts["training"] == {"recipe": "tiny", "perplexity": 17.5}
+
+
+def test_a_training_run_tells_how_far_it_is(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "checkpoints" / "step-00000004").mkdir(parents=True)
+    (run / "best").mkdir()
+    recipe = {"name": "nano", "total_steps": 9}
+    (run / "run.json").write_text(json.dumps({"format": "openankh-run", "recipe": recipe, "minutes": 3}))
+    with Journal(run) as journal:
+        journal.write("train", 4, {"loss": 2.5}, {"seconds": 1.0})
+        journal.write("valid", 4, {"perplexity": 17.0})
+    facts = inspect(str(run)).facts
+    assert (facts["recipe"], facts["step"], facts["total_steps"], facts["minutes"]) == ("nano", 4, 9, 3)
+    assert facts["training"] == {"step": 4, "loss": 2.5}
+    assert facts["validation"] == {"step": 4, "perplexity": 17.0}
+    assert facts["checkpoints"] == ["step-00000004"]
+    assert facts["best_model"] == str(run / "best")
+
+
+def test_a_checkpoint_inside_a_run_points_to_the_run(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text("{}")
+    with pytest.raises(UserError, match="best/"):
+        inspect(str(tmp_path))
 
 
 @pytest.mark.parametrize("magic", [b"\x89HDF\r\n\x1a\n", b"PAR1", b"PK\x03\x04"])

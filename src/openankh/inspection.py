@@ -1,24 +1,27 @@
 """Tells what a file or folder is (a model, a corpus, embeddings, a training run, FASTA) and its main facts."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openankh.config import ModelConfig
 from openankh.corpus_manifest import FORMAT as CORPUS
 from openankh.corpus_manifest import MANIFEST_NAME, check_sizes
 from openankh.corpus_manifest import read_manifest as read_corpus_manifest
 from openankh.errors import UserError
 from openankh.fasta import FastaReader, ReadOptions
 from openankh.json_file import read_json_object
+from openankh.pretraining.journal import read_journal
+from openankh.provenance import check_files
+from openankh.provenance import read_manifest as read_model_manifest
 from openankh.store import EmbeddingStore
 from openankh.store.exported import export_format, read_export
 from openankh.store.manifest import FORMAT as STORE
 from openankh.store.provenance import Provenance
 from openankh.tokenizer_files import read_vocab
 from openankh.vocab import Vocab
+
+RUN, RUN_RECORD = "openankh-run", "run.json"
 
 OnBytes = Callable[[int], None]
 _KNOWN = "a model, a corpus, embeddings, a training run or FASTA"
@@ -53,12 +56,16 @@ def inspect(path: str, on_bytes: OnBytes | None = None) -> Finding:
 
 
 def _inspect_folder(folder: Path) -> Finding:
-    if (folder / "checkpoints").is_dir():
+    if (folder / RUN_RECORD).is_file():
         return _inspect_run(folder)
+    if (folder / "state.json").is_file():
+        raise UserError(
+            f"{folder}: a checkpoint inside a training run; give the run's folder, or its best/ for the model"
+        )
     if (folder / "config.json").is_file():
         return _inspect_model(folder)
     if not (folder / MANIFEST_NAME).is_file():
-        raise UserError(f"{folder}: no {_KNOWN}; it holds neither {MANIFEST_NAME} nor config.json nor checkpoints/")
+        raise UserError(f"{folder}: no {_KNOWN}; it holds neither {MANIFEST_NAME} nor config.json nor {RUN_RECORD}")
     kind = read_json_object(folder / MANIFEST_NAME).get("format")
     if kind == CORPUS:
         return _inspect_corpus(folder)
@@ -127,8 +134,16 @@ def _embedding_facts(provenance: Provenance) -> Mapping[str, Any]:
 
 
 def _inspect_model(folder: Path) -> Finding:
-    config = ModelConfig.from_hf(read_json_object(folder / "config.json"))
-    facts = {
+    # Brings torch, which nothing else here needs.
+    from openankh.checkpoint import read_config
+
+    config = read_config(folder)
+    manifest = read_model_manifest(folder)
+    facts: dict[str, Any] = {}
+    if manifest is not None:
+        check_files(folder, manifest, hashes=False)
+        facts |= {"name": manifest.provenance.name, "licence": manifest.provenance.licence, "dtype": manifest.dtype}
+    facts |= {
         "num_parameters": config.num_parameters,
         "num_encoder_parameters": config.num_encoder_parameters,
         "num_encoder_layers": config.num_encoder_layers,
@@ -137,8 +152,13 @@ def _inspect_model(folder: Path) -> Finding:
         "heads": f"{config.num_heads} of {config.d_kv}",
         "feed_forward": f"{config.d_ff}, {'gated ' if config.gated else ''}{config.activation}",
         "vocabulary": _vocab_facts(read_vocab(folder)),
-        "files": {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()},
+        "num_bytes": sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
     }
+    if manifest is not None:
+        facts |= {
+            "code_version": manifest.provenance.code_version,
+            "training": _plain_facts(manifest.provenance.training),
+        }
     return Finding("model", str(folder), facts)
 
 
@@ -147,5 +167,32 @@ def _vocab_facts(vocab: Vocab) -> Mapping[str, Any]:
 
 
 def _inspect_run(folder: Path) -> Finding:
-    names = sorted(entry.name for entry in os.scandir(folder / "checkpoints") if entry.name.startswith("step-"))
-    return Finding("training run", str(folder), {"checkpoints": names})
+    record = read_json_object(folder / RUN_RECORD)
+    recipe = record.get("recipe")
+    if record.get("format") != RUN or not isinstance(recipe, dict):
+        raise UserError(f"{folder / RUN_RECORD}: not a record of openankh pretrain; give the folder of a run")
+    lines = read_journal(folder) if (folder / "journal.jsonl").is_file() else []
+    last = {kind: line for line in lines if isinstance(kind := line.get("kind"), str)}
+    facts = {
+        "recipe": recipe.get("name"),
+        "step": max((line["step"] for line in lines), default=0),
+        "total_steps": recipe.get("total_steps"),
+        "minutes": record.get("minutes"),
+        "training": _numbers(last.get("train", {})),
+        "validation": _numbers(last.get("valid", {})),
+        "checkpoints": sorted(path.name for path in folder.glob("checkpoints/step-*")),
+        "best_model": str(folder / "best") if (folder / "best").is_dir() else None,
+        "corpus_fingerprint": record.get("corpus_fingerprint"),
+    }
+    return Finding("training run", str(folder), facts)
+
+
+def _plain_facts(training: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The single values, and of what has parts (the recipe) its name; `openankh.json` in the folder has it all."""
+    named = {name: value.get("name") if isinstance(value, Mapping) else value for name, value in training.items()}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def _numbers(line: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a line of a journal measured, without its kind and its times."""
+    return {name: value for name, value in line.items() if name not in ("kind", "timing")}

@@ -115,7 +115,11 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.4g}"
     if isinstance(value, dict):
-        return ", ".join(f"{name.replace('_', ' ')} {shown(item)}" for name, item in value.items())
+        return ", ".join(f"{name.replace('_', ' ')} {_nested(item)}" for name, item in value.items())
     if isinstance(value, list):
-        return ", ".join(map(shown, value))
+        return ", ".join(map(_nested, value))
     return printable(str(value))
+
+
+def _nested(value: Any) -> str:
+    return f"({shown(value)})" if isinstance(value, dict | list) else shown(value)
