@@ -85,9 +85,11 @@ class Batches:
     settings: PackingSettings
     seed: int
 
-    def at(self, position: int) -> Batch:
-        """The batch that begins with the protein served at `position`."""
+    def at(self, position: int, end: int | None = None) -> Batch:
+        """The batch that begins with the protein served at `position`, none from position `end` on."""
         proteins, lengths = self._choose(position)
+        if end is not None:
+            proteins, lengths = proteins[: end - position], lengths[: end - position]
         by_length = np.argsort(lengths, kind="stable")  # equals side by side: attention takes them together
         proteins, lengths = proteins[by_length], lengths[by_length]
         rng = np.random.Generator(np.random.Philox(key=np.array([self.seed, position], np.uint64)))

@@ -60,7 +60,17 @@ def _eager(model: Ankh, vocab: Vocab, generator: torch.Generator) -> None:
             assert isinstance(module, Attention)
             module.k.weight.copy_(module.q.weight * model.config.d_kv**0.25)
             module.q.weight.mul_(model.config.d_kv**0.25)
+            if name.startswith("decoder.block.0."):
+                _pass_through(module, generator)
     _liken_sentinels(model.shared.weight, vocab, generator)
+
+
+def _pass_through(attention: Attention, generator: torch.Generator) -> None:
+    """Make values and output undo each other, so that what is attended to arrives as it is."""
+    drawn_ID = torch.randn(attention.v.weight.shape, generator=generator)
+    basis_ID = torch.linalg.qr(drawn_ID).Q if len(drawn_ID) >= drawn_ID.shape[1] else torch.linalg.qr(drawn_ID.t()).Q.t()
+    attention.v.weight.copy_(basis_ID)
+    attention.o.weight.copy_(basis_ID.t())
 
 
 def _liken_sentinels(embedding_VD: Tensor, vocab: Vocab, generator: torch.Generator) -> None:

@@ -1,0 +1,112 @@
+"""`openankh pretrain`: train a new model by a recipe."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Group, Parameter
+
+from openankh.cli import report
+from openankh.cli.options import Json, Quiet
+from openankh.errors import UserError
+
+_LENGTH = Group("How long", sort_key=1)
+
+RecipeName = Annotated[str, Parameter(help="A recipe: see --list.")]
+Settings = Annotated[
+    str, Parameter(help="Changes of the recipe as key=value, such as optimiser.learning_rate=0.01 or seed=1.")
+]
+CorpusFolder = Annotated[Path | None, Parameter(help="A corpus made by `openankh prepare`.")]
+Out = Annotated[Path | None, Parameter(name=("--out", "-o"), help="The run's folder: log, checkpoints, best/ model.")]
+Resume = Annotated[bool, Parameter(negative=(), help="Go on with the run in --out from its newest whole checkpoint.")]
+Minutes = Annotated[
+    float | None, Parameter(group=_LENGTH, help="Plan the learning rate for so many minutes instead of total_steps.")
+]
+SliceMinutes = Annotated[
+    float | None, Parameter(group=_LENGTH, help="Stop after so many minutes with a checkpoint, to be resumed later.")
+]
+Threads = Annotated[int | None, Parameter(help="CPU threads; the same number gives the same bits.")]
+TrainingDevice = Annotated[str, Parameter(help="auto, cpu, cuda or cuda:N; auto takes a GPU when it sees one.")]
+ListRecipes = Annotated[bool, Parameter(name="--list", negative=(), help="Show the recipes and stop.")]
+
+
+def pretrain(
+    recipe: RecipeName = "nano",
+    /,
+    *settings: Settings,
+    corpus: CorpusFolder = None,
+    out: Out = None,
+    resume: Resume = False,
+    minutes: Minutes = None,
+    slice_minutes: SliceMinutes = None,
+    threads: Threads = None,
+    device: TrainingDevice = "auto",
+    list_recipes: ListRecipes = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Train a new model by a recipe.
+
+    The exit code is 0 when the run is finished, 75 when it stopped earlier and can be resumed.
+    """
+    import torch
+
+    from openankh.pretraining.recipes import recipe_named
+    from openankh.pretraining.stop_signals import STOPPED_EXIT_CODE
+    from openankh.pretraining.training_run import RunOptions
+    from openankh.pretraining.training_run import pretrain as run
+
+    if list_recipes:
+        report.table(_recipe_rows(), as_json=json)
+        return 0
+    chosen = recipe_named(recipe, settings)
+    if corpus is None or out is None:
+        raise UserError("pretrain needs --corpus CORPUS, made by `openankh prepare`, and --out RUN, a folder")
+    if threads is not None:
+        if threads < 1:
+            raise UserError(f"--threads {threads}: give at least 1")
+        torch.set_num_threads(threads)
+    options = RunOptions(corpus, out, resume, minutes, slice_minutes, _device(device))
+    with _progress(quiet) as progress:
+        summary = run(chosen, options, progress)
+    report.result(summary, as_json=json)
+    return 0 if summary.finished else STOPPED_EXIT_CODE
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"--device {name}: not a device; give auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"--device {name}: no CUDA GPU is visible here; give cpu")
+    return name
+
+
+def _progress(quiet: bool):  # noqa: ANN202  (its type would import rich for --help)
+    from rich.console import Console
+
+    from openankh.pretraining.progress import TrainingProgress
+
+    return TrainingProgress(None, console=Console(stderr=True, quiet=quiet))
+
+
+def _recipe_rows() -> list[dict[str, object]]:
+    from openankh.pretraining.recipes import RECIPES
+
+    recipes = [(make(), make.__doc__ or "") for make in RECIPES.values()]
+    return [
+        {
+            "recipe": recipe.name,
+            "parameters": recipe.model.num_parameters,
+            "layers": f"{recipe.model.num_encoder_layers}/{recipe.model.num_decoder_layers}",
+            "width": recipe.model.d_model,
+            "optimiser": recipe.optimiser.name,
+            "steps": recipe.total_steps,
+            "what": doc.splitlines()[0],
+        }
+        for recipe, doc in recipes
+    ]

@@ -1,0 +1,229 @@
+"""Named training runs: functions that return everything a run is decided by, as one frozen value.
+
+A setting is changed with `key=value`, dots leading inside (`optimiser.learning_rate=0.01`).
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from openankh.config import ModelConfig
+from openankh.errors import UserError
+from openankh.objectives import Objective, RandomResidues
+from openankh.packing import PackingSettings
+from openankh.pretraining.initialisation import Initialisation
+from openankh.pretraining.optimisers import OptimiserSettings
+from openankh.pretraining.schedule import Schedule
+from openankh.vocab import Vocab, ankh_vocab, openankh_vocab
+
+VOCABULARIES: dict[str, Callable[[], Vocab]] = {"openankh": openankh_vocab, "ankh": ankh_vocab}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A pre-training run.
+
+    A step is `accumulation` batches; loss is averaged over all their targets. `other_targets` is what a sentinel or
+    `</s>` among the targets counts beside a residue's 1 (published: 1). With a time budget `total_steps` is replaced by
+    what fits into it. Counts ending in `_every` are steps; `valid_tokens` is how many encoder tokens a validation reads.
+    """
+
+    name: str
+    model: ModelConfig
+    vocabulary: Literal["openankh", "ankh"] = "openankh"
+    objective: Objective = field(default_factory=Objective)
+    packing: PackingSettings = field(default_factory=PackingSettings)
+    optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
+    schedule: Schedule = field(default_factory=Schedule)
+    total_steps: int = 10_000
+    warmup_steps: int = 100
+    accumulation: int = 1
+    clip_norm: float = 1.0
+    other_targets: float = 1.0
+    initialisation: Initialisation = "published"
+    dtype: Literal["fp32", "bf16"] = "bf16"
+    seed: int = 0
+    valid_every: int = 500
+    valid_tokens: int = 200_000
+    checkpoint_every: int = 500
+    keep_checkpoints: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("total_steps", "accumulation", "valid_every", "valid_tokens", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}, but must be at least 1")
+        if self.vocabulary not in VOCABULARIES:
+            raise UserError(f"vocabulary is {self.vocabulary!r}, but must be one of {', '.join(VOCABULARIES)}")
+        for name, legal in (("dtype", ("fp32", "bf16")), ("initialisation", ("published", "eager"))):
+            if getattr(self, name) not in legal:
+                raise UserError(f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(legal)}")
+        size = VOCABULARIES[self.vocabulary]().size
+        if self.model.vocab_size < size:
+            raise UserError(f"model.vocab_size is {self.model.vocab_size}, but vocabulary has {size} pieces")
+
+    @property
+    def vocab(self) -> Vocab:
+        """The vocabulary the model is trained with."""
+        return VOCABULARIES[self.vocabulary]()
+
+
+def nano() -> Recipe:
+    """The bundled model: learns what two CPU cores can learn in hours.
+
+    Command: openankh pretrain nano --corpus CORPUS --out RUN --minutes 90. Hardware: 2 CPU cores with bf16.
+    """
+    return Recipe(
+        name="nano",
+        model=ModelConfig(
+            vocab_size=256, d_model=192, d_ff=512, d_kv=64, num_heads=3, num_encoder_layers=8, num_decoder_layers=2
+        ),
+        objective=Objective(mask=RandomResidues(0.20)),
+        packing=PackingSettings(tokens=4096, crop=256, length_multiple=32),
+        optimiser=OptimiserSettings("muon", learning_rate=5e-3, matrix_learning_rate=0.02, weight_decay=0.01),
+        schedule=Schedule("wsd", decay_share=0.5, final_factor=0.02),
+        warmup_steps=50,
+        other_targets=0.1,
+        initialisation="eager",
+    )
+
+
+def micro() -> Recipe:
+    """A minute's run to see that all works: seconds a hundred steps on one CPU core; learns the composition, no more.
+
+    Command: openankh pretrain micro --corpus CORPUS --out RUN.
+    """
+    return Recipe(
+        name="micro",
+        model=ModelConfig(
+            vocab_size=256, d_model=64, d_ff=128, d_kv=32, num_heads=2, num_encoder_layers=2, num_decoder_layers=1
+        ),
+        packing=PackingSettings(tokens=1024, crop=128),
+        optimiser=OptimiserSettings("muon", learning_rate=5e-3),
+        schedule=Schedule("wsd"),
+        total_steps=200,
+        warmup_steps=10,
+        initialisation="eager",
+        valid_every=100,
+        valid_tokens=20_000,
+        checkpoint_every=100,
+    )
+
+
+def ankh_base() -> Recipe:
+    """The published Ankh base: 736,453,632 parameters, 1-gram span partial demasking at 20 %, Adafactor (Ankh paper).
+
+    Command: openankh pretrain ankh_base --corpus UNIREF50 --out RUN, on a cluster: about 950 B tokens in the paper.
+    """
+    return _published_ankh(
+        "ankh_base",
+        ModelConfig(
+            vocab_size=144, d_model=768, d_ff=3072, d_kv=64, num_heads=12, num_encoder_layers=48, num_decoder_layers=24
+        ),
+        learning_rate=4e-3,
+        proteins_a_step=1536,
+    )
+
+
+def ankh_large() -> Recipe:
+    """The published Ankh large: 1,878,705,152 parameters, otherwise as the base with a lower rate (Ankh paper).
+
+    Command: openankh pretrain ankh_large --corpus UNIREF50 --out RUN, on a cluster: about 950 B tokens in the paper.
+    """
+    return _published_ankh(
+        "ankh_large",
+        ModelConfig(
+            vocab_size=144, d_model=1536, d_ff=3840, d_kv=64, num_heads=16, num_encoder_layers=48, num_decoder_layers=24
+        ),
+        learning_rate=2e-3,
+        proteins_a_step=1024,
+    )
+
+
+def _published_ankh(name: str, model: ModelConfig, learning_rate: float, proteins_a_step: int) -> Recipe:
+    proteins_a_batch = 32
+    return Recipe(
+        name=name,
+        model=model,
+        vocabulary="ankh",
+        objective=Objective(mask=RandomResidues(0.20), prefix=None),
+        packing=PackingSettings(tokens=proteins_a_batch * 513, crop=512),
+        optimiser=OptimiserSettings("adafactor", learning_rate=learning_rate),
+        schedule=Schedule("linear"),
+        # 68 epochs of 45 M proteins (Ankh paper).
+        total_steps=68 * 45_000_000 // proteins_a_step,
+        warmup_steps=10_000,
+        accumulation=proteins_a_step // proteins_a_batch,
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "micro": micro,
+    "nano": nano,
+    "ankh_base": ankh_base,
+    "ankh_large": ankh_large,
+}
+
+
+def recipe_named(name: str, changes: Sequence[str] = ()) -> Recipe:
+    """The recipe of that name with `key=value` changes; UserError names the nearest legal name or key."""
+    if name not in RECIPES:
+        raise UserError(f"no recipe {name!r}{_nearest(name, list(RECIPES))}; recipes: {', '.join(RECIPES)}")
+    recipe = RECIPES[name]()
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise UserError(f"{change!r} is not a setting; write key=value, such as seed=1")
+        recipe = _changed(recipe, key.split("."), value, key)
+    return recipe
+
+
+def to_json(value: Any) -> Any:
+    """A recipe, or any of its parts, as JSON values; a part that could be of several kinds tells its own."""
+    if is_dataclass(value):
+        return {"kind": type(value).__name__} | {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def differences(ours: Any, theirs: Any, path: str = "") -> list[str]:
+    """The dotted keys in which two `to_json` values differ."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        keys = sorted(ours.keys() | theirs.keys())
+        return [d for key in keys for d in differences(ours.get(key), theirs.get(key), f"{path}.{key}".lstrip("."))]
+    return [] if ours == theirs else [path]
+
+
+def _changed(value: Any, keys: list[str], text: str, whole_key: str) -> Any:
+    legal = [f.name for f in fields(value)]
+    key, *deeper = keys
+    if key not in legal:
+        raise UserError(f"no setting {whole_key!r}{_nearest(key, legal)}; here are: {', '.join(legal)}")
+    old = getattr(value, key)
+    if is_dataclass(old) != bool(deeper):
+        told = (
+            f"give one of its parts, {whole_key}.{fields(old)[0].name} say" if is_dataclass(old) else "it has no parts"
+        )
+        raise UserError(f"setting {whole_key!r} cannot be given so: {told}")
+    new = _changed(old, deeper, text, whole_key) if deeper else _parsed(text, old, whole_key)
+    return replace(value, **{key: new})
+
+
+def _parsed(text: str, old: Any, key: str) -> Any:
+    """`text` as a value of the kind that `old` is."""
+    try:
+        new = text if isinstance(old, str) else json.loads(text.lower() if text in ("True", "False") else text)
+    except ValueError:
+        new = None if text == "None" else text
+    if isinstance(old, float) and isinstance(new, int) and not isinstance(new, bool):
+        new = float(new)
+    if isinstance(old, tuple) and isinstance(new, list):
+        new = tuple(new)
+    if old is not None and type(new) is not type(old):
+        raise UserError(f"setting {key}={text!r}: a value like {old!r} is needed")
+    return new
+
+
+def _nearest(name: str, legal: list[str]) -> str:
+    close = get_close_matches(name, legal, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,31 @@
+"""Being asked to stop: SIGTERM and Ctrl-C end a run after the step in hand, with a checkpoint."""
+
+import signal
+from types import FrameType, TracebackType
+
+STOPPED_EXIT_CODE = 75
+"""Of a run that stopped before its end and can be resumed (EX_TEMPFAIL: batch systems requeue on it)."""
+
+
+class StopSignals:
+    """While entered, SIGTERM and SIGINT only set `received`; a second SIGINT interrupts at once."""
+
+    def __init__(self) -> None:
+        self.received: str | None = None
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> "StopSignals":
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self.received:
+            raise KeyboardInterrupt
+        self.received = signal.Signals(number).name

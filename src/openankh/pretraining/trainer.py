@@ -1,0 +1,119 @@
+"""The moving parts of a run: model, optimiser, place in the corpus; one update at a time."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from openankh.errors import UserError
+from openankh.model import Ankh
+from openankh.order import Order
+from openankh.packing import Batch, Batches, Proteins
+from openankh.pretraining.flops import training_flops
+from openankh.pretraining.initialisation import initialise
+from openankh.pretraining.objective_loss import LossSums, TargetWeights, batch_loss
+from openankh.pretraining.optimisers import build_optimiser, clip_gradients
+from openankh.pretraining.recipes import Recipe
+from openankh.pretraining.state import TrainingState, restore, snapshot
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one update did: losses in nats a target token before it, what it read, and what it cost."""
+
+    loss: float
+    residue_loss: float
+    gradient_norm: float
+    num_residues_read: int
+    num_tokens_read: int
+    flops: int
+
+
+class NotFiniteError(UserError):
+    """A loss or gradient is NaN or infinite; the weights were not touched."""
+
+
+class Trainer:
+    """A recipe at work on a corpus; everything that the next update depends on is in `state`."""
+
+    def __init__(self, recipe: Recipe, corpus: Proteins, device: torch.device):
+        self.recipe = recipe
+        self.device = device
+        self.model = Ankh(recipe.model)
+        initialise(self.model, recipe.vocab, recipe.initialisation, recipe.seed)
+        self.model.to(device)
+        self.optimiser = build_optimiser(self.model, recipe.optimiser)
+        order = Order(len(corpus.lengths), recipe.seed)
+        self.batches = Batches(corpus, order, recipe.objective, recipe.packing, recipe.seed)
+        self.step = 0
+        self.position = 0
+
+    def update(self, learning_rate_factor: float) -> Update:
+        """Take one step over the next batches.
+
+        Raises NotFiniteError, before any weight changes, naming the batch.
+        """
+        batches = self._next_batches()
+        weights = TargetWeights(self.recipe.other_targets)
+        whole_weight = sum(float(weights.of(batch.targets.ids, self.recipe.vocab).sum()) for batch in batches)
+        sums = [self._accumulate(batch, weights, whole_weight) for batch in batches]
+        norm = float(clip_gradients(self.model.parameters(), self.recipe.clip_norm))
+        update = self._update(batches, sums, norm)
+        if not (math.isfinite(norm) and math.isfinite(update.loss)):
+            self.optimiser.zero_grad()
+            raise self._not_finite(update, batches)
+        self.optimiser.step(learning_rate_factor)
+        self.optimiser.zero_grad()
+        self.step, self.position = self.step + 1, batches[-1].next_position
+        return update
+
+    def state(self, facts: Mapping[str, Any]) -> TrainingState:
+        """A copy of all that the next update depends on, with the loop's own facts."""
+        return snapshot(self.model, self.optimiser, self.step, {**facts, "position": self.position})
+
+    def restore(self, state: TrainingState) -> None:
+        """Go on from a state, bit by bit."""
+        restore(state, self.model, self.optimiser)
+        self.step, self.position = state.step, int(state.facts["position"])
+
+    def _next_batches(self) -> list[Batch]:
+        batches: list[Batch] = []
+        for batch in self.batches.start_from(self.position):
+            batches.append(batch)
+            if len(batches) == self.recipe.accumulation:
+                break
+        return batches
+
+    def _accumulate(self, batch: Batch, weights: TargetWeights, whole_weight: float) -> LossSums:
+        """Add a batch's share to the gradients."""
+        dtype = DTYPES[self.recipe.dtype]
+        sums = batch_loss(self.model, batch, self.recipe.vocab, weights, dtype, self.device)
+        (sums.weighted / whole_weight).backward()
+        return sums
+
+    def _update(self, batches: list[Batch], sums: list[LossSums], norm: float) -> Update:
+        total, residues = (
+            float(torch.stack(part).double().sum())
+            for part in ([each.total for each in sums], [each.residues for each in sums])
+        )
+        return Update(
+            loss=total / sum(each.num_tokens for each in sums),
+            residue_loss=residues / max(1, sum(each.num_residues for each in sums)),
+            gradient_norm=norm,
+            num_residues_read=sum(batch.num_residues for batch in batches),
+            num_tokens_read=sum(len(batch.inputs.ids) for batch in batches),
+            flops=sum(training_flops(self.recipe.model, b.inputs.lengths, b.targets.lengths) for b in batches),
+        )
+
+    def _not_finite(self, update: Update, batches: list[Batch]) -> NotFiniteError:
+        first, last = batches[0], batches[-1]
+        some = ", ".join(str(number) for number in first.proteins[:5])
+        return NotFiniteError(
+            f"step {self.step}: loss {update.loss:.4g}, gradient norm {update.gradient_norm:.4g} in the batch at positions "
+            f"{first.position} to {last.next_position - 1} (corpus proteins {some}, …); the weights were not touched: "
+            "lower the learning rate, or resume from the last checkpoint"
+        )
