@@ -20,10 +20,8 @@ def fetch(model: PublishedModel, *, revision: str | None = None, trust_pickle: b
     where there are no others. Raises UserError of one line when the hub cannot be reached, refuses, or has no such
     revision.
     """
-    for patterns in (_SAFE_WEIGHTS, _PICKLED_WEIGHTS)[: 2 if trust_pickle else 1]:
-        folder = _cached(model, revision, patterns)
-        if folder and _is_complete(folder, patterns):
-            return folder
+    if here := cached(model, revision=revision, allow_pickle=trust_pickle):
+        return here
     folder = _download(model, revision, _SAFE_WEIGHTS)
     if not _has_small_files(folder):
         raise UserError(f"model {model.name}: {model.hub} lacks a config or a tokenizer; choose another revision")
@@ -38,6 +36,15 @@ def fetch(model: PublishedModel, *, revision: str | None = None, trust_pickle: b
     if not _is_complete(folder, _PICKLED_WEIGHTS):
         raise UserError(f"model {model.name}: {model.hub} has no whole set of weights; choose another revision")
     return folder
+
+
+def cached(model: PublishedModel, *, revision: str | None = None, allow_pickle: bool = False) -> Path | None:
+    """The folder of a model that is complete in the hub's cache on this machine, else None; asks no network."""
+    for patterns in (_SAFE_WEIGHTS, _PICKLED_WEIGHTS)[: 2 if allow_pickle else 1]:
+        folder = _cached(model, revision, patterns)
+        if folder and _is_complete(folder, patterns):
+            return folder
+    return None
 
 
 def _cached(model: PublishedModel, revision: str | None, weights: Sequence[str]) -> Path | None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 BUNDLED = "openankh-nano"
 
-_NON_COMMERCIAL = "CC BY-NC-SA 4.0"
+_NON_COMMERCIAL = "CC-BY-NC-SA-4.0"
 
 
 @dataclass(frozen=True)
