@@ -79,7 +79,9 @@ class ModelConfig:
 
     @property
     def num_parameters(self) -> int:
-        """Parameters of the whole network; a tied head is counted once."""
+        """Parameters of the whole network; a tied head is counted once, and an encoder alone has no head."""
+        if not self.num_decoder_layers:
+            return self.num_encoder_parameters
         layer = 8 * self.d_model * self.inner + self._feed_forward_parameters + 3 * self.d_model
         head = 0 if self.tied_head else self.vocab_size * self.d_model
         return self.num_encoder_parameters + self.num_decoder_layers * layer + self._stack_parameters + head
