@@ -1,4 +1,5 @@
-"""The Ankh network: a T5 v1.1 encoder-decoder over packed proteins (Ankh paper, architecture; ANKH checkpoints' layout).
+"""The Ankh network: a T5 v1.1 encoder-decoder over packed proteins (Ankh paper, architecture; ANKH checkpoints'
+layout).
 
 Module names are those of Hugging Face's T5, so a state dict is a checkpoint. There is no padding and no attention mask:
 tokens of many proteins lie end to end and `Documents` holds their boundaries.
@@ -22,8 +23,8 @@ from openankh.config import ModelConfig
 class EncoderOutput:
     """What the encoder returns: `last_TD` after the final norm, and the layers asked for.
 
-    `states[0]` is the embedded input, `states[n]` the output of layer n; as in transformers' `hidden_states` the last one
-    has passed the final norm.
+    `states[0]` is the embedded input, `states[n]` the output of layer n; as in transformers' `hidden_states` the last
+    one has passed the final norm.
     """
 
     last_TD: Tensor
@@ -165,7 +166,7 @@ class Stack(nn.Module):
 
 
 class Ankh(nn.Module):
-    """The whole network. Weights are drawn by `openankh.pretraining.initialisation` or loaded by `openankh.checkpoint`."""
+    """The whole network; its weights are drawn by `initialise` or loaded by `load_model`."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

@@ -1,7 +1,8 @@
-"""What a model is trained to do: which residues are hidden (a mask) and how inputs and targets show it (a presentation).
+"""What a model is trained to do: which residues are hidden (a mask) and how inputs and targets show it (a
+presentation).
 
-Both are frozen values, an objective is a pair of them, and nothing here reads a global seed: the generator is an argument.
-Everything works on a packed batch at once, in numpy. N residues of B proteins; H of them hidden.
+Both are frozen values, an objective is a pair of them, and nothing here reads a global seed: the generator is an
+argument. Everything works on a packed batch at once, in numpy. N residues of B proteins; H of them hidden.
 """
 
 from dataclasses import dataclass, field
@@ -47,8 +48,9 @@ class Presentation(Protocol):
 class RandomResidues:
     """Hide single residues, uniformly at random (Ankh paper, masking; 20 % in the chosen model).
 
-    The paper leaves open how positions are sampled. `exact` hides the same share of each protein, rounded, at least one residue,
-    so that the cost of a step and the sentinels needed are known; otherwise each residue is hidden by its own coin.
+    The paper leaves open how positions are sampled. `exact` hides the same share of each protein, rounded, at least
+    one residue, so that the cost of a step and the sentinels needed are known; otherwise each residue is hidden by
+    its own coin.
     """
 
     rate: float = 0.20
@@ -70,11 +72,13 @@ class RandomResidues:
 
 @dataclass(frozen=True)
 class PartialDemasking:
-    """One sentinel for each hidden residue; the target names each sentinel, then its residue (Ankh paper, experiment 4).
+    """One sentinel for each hidden residue; the target names each sentinel, then its residue (Ankh paper, experiment
+    4).
 
-    `A B C D E F G` with C and G hidden: inputs `A B <0> D E F <1> </s>`, targets `<0> C <1> G </s>`. Visible residues are
-    not reconstructed. Where hidden residues are neighbours each keeps its own sentinel in the targets too, so that every
-    prediction names its place; sources that give the targets 36 % of the inputs' length at 20 % merge those.
+    `A B C D E F G` with C and G hidden: inputs `A B <0> D E F <1> </s>`, targets `<0> C <1> G </s>`. Visible residues
+    are not reconstructed. Where hidden residues are neighbours each keeps its own sentinel in the targets too, so
+    that every prediction names its place; sources that give the targets 36 % of the inputs' length at 20 % merge
+    those.
     """
 
     def show(self, residues: Packed, hidden: NDArray[np.bool_], vocab: Vocab) -> Examples:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """`ids` (N,) of all sequences end to end; sequence b is `ids[offsets[b]:offsets[b + 1]]`, so `offsets` is (B+1,)."""
+    """`ids` (N,) of all sequences; number b is `ids[offsets[b]:offsets[b + 1]]`, so `offsets` is (B+1,)."""
 
     ids: NDArray[np.integer]
     offsets: NDArray[np.int64]

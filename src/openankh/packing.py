@@ -1,7 +1,7 @@
 """Training batches: proteins in the corpus's order, cropped, corrupted and packed to a token budget.
 
-A batch is a pure function of (corpus, order, objective, settings, position), where the position is the number of proteins
-served before it. So resuming is exact, and any worker or rank can make any batch.
+A batch is a pure function of (corpus, order, objective, settings, position), where the position is the number of
+proteins served before it. So resuming is exact, and any worker or rank can make any batch.
 """
 
 from collections.abc import Iterator
@@ -37,10 +37,12 @@ class Places(Protocol):
 
 @dataclass(frozen=True)
 class PackingSettings:
-    """`tokens` is the encoder's budget of a batch, prefixes and `</s>` included; longer proteins are cropped to `crop` residues.
+    """`tokens` is the encoder's budget of a batch, prefixes and `</s>` included; longer proteins are cropped to
+    `crop` residues.
 
-    Where a crop begins is drawn anew each time a protein is served. A `length_multiple` above 1 crops lengths down to its
-    multiples, so that many proteins of a batch are equally long, which trains faster on CPUs. (Ankh paper: crops of 512.)
+    Where a crop begins is drawn anew each time a protein is served. A `length_multiple` above 1 crops lengths down to
+    its multiples, so that many proteins of a batch are equally long, which trains faster on CPUs. (Ankh paper: crops
+    of 512.)
     """
 
     tokens: int = 8192

@@ -1,7 +1,7 @@
 """Attention over packed proteins: one function, the kernel chosen by device.
 
-`attend` gives the same numbers whichever kernel runs: Hankel views and flash attention on CPUs, FlexAttention on CUDA, plain
-matrices elsewhere or where FlexAttention cannot be compiled.
+`attend` gives the same numbers whichever kernel runs: Hankel views and flash attention on CPUs, FlexAttention on
+CUDA, plain matrices elsewhere or where FlexAttention cannot be compiled.
 """
 
 import importlib.util

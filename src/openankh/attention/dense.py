@@ -1,7 +1,8 @@
 """Attention by plain matrix products, documents of equal length together: differentiable, for any device.
 
-On CPUs this is the faster way to train on short documents: the weights are kept for the backward pass instead of computed
-again. Memory grows with the square of the length. n documents of L queries and M keys, H heads, K head width.
+On CPUs this is the faster way to train on short documents: the weights are kept for the backward pass instead of
+computed again. Memory grows with the square of the length. n documents of L queries and M keys, H heads, K head
+width.
 """
 
 from collections.abc import Iterator

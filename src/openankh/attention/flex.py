@@ -1,8 +1,8 @@
 """Attention on GPUs: FlexAttention over packed documents, reading the relative bias from its vector by distance.
 
-The kernel visits only the tiles in which a query and a key share a document. The bias is looked up at the clamped distance,
-since all distances beyond the farthest bucket share one number, so the vector has the same length whatever the proteins.
-H heads, T packed queries, S packed keys, K head width, R distances.
+The kernel visits only the tiles in which a query and a key share a document. The bias is looked up at the clamped
+distance, since all distances beyond the farthest bucket share one number, so the vector has the same length whatever
+the proteins. H heads, T packed queries, S packed keys, K head width, R distances.
 """
 
 from collections.abc import Callable
@@ -53,7 +53,7 @@ def _block_mask(queries: Documents, keys: Documents, causal: bool, device: torch
 
 
 def _bias_lookup(bias_HR: Tensor) -> Callable[..., Tensor]:
-    """A score_mod that adds the bias of distance j - i; packed positions of one document differ as its own places do."""
+    """A score_mod that adds the bias of distance j - i, which packed positions of one document keep."""
     farthest = (bias_HR.shape[1] - 1) // 2
 
     def add_bias(score: Tensor, batch: Tensor, head: Tensor, i: Tensor, j: Tensor) -> Tensor:

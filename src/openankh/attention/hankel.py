@@ -1,7 +1,7 @@
 """Attention on CPUs: flash kernels, one document at a time, the relative bias a zero-copy view.
 
-Keys and values of a document are reversed, so that the bias is a Hankel matrix, which the kernel reads as a strided view
-(see `relative_bias`). Memory is O(L) forward; backward recomputes the scores of one document at a time.
+Keys and values of a document are reversed, so that the bias is a Hankel matrix, which the kernel reads as a strided
+view (see `relative_bias`). Memory is O(L) forward; backward recomputes the scores of one document at a time.
 
 T packed queries, S packed keys, H heads, K head width, R distances; inside one document L queries, M keys.
 """

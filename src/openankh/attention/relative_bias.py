@@ -1,10 +1,10 @@
 """T5's learned relative-position bias, held as one number a head and distance instead of an L x L matrix.
 
-H heads, N buckets, R = 2 * span - 1 distances. The bias of query i and key j depends on j - i alone, so it is a vector of R
-numbers ordered by descending j - i: entry r belongs to j - i = span - 1 - r.
+H heads, N buckets, R = 2 * span - 1 distances. The bias of query i and key j depends on j - i alone, so it is a
+vector of R numbers ordered by descending j - i: entry r belongs to j - i = span - 1 - r.
 
-With the keys of a document in reverse order (j' = L - 1 - j) the bias of (i, j') is entry i + j': a Hankel matrix, which a
-strided view (strides 1, 1) of the vector shows without writing it out.
+With the keys of a document in reverse order (j' = L - 1 - j) the bias of (i, j') is entry i + j': a Hankel matrix,
+which a strided view (strides 1, 1) of the vector shows without writing it out.
 """
 
 import math
@@ -75,8 +75,8 @@ class _Matrix(torch.autograd.Function):
 def relative_buckets(span: int, num_buckets: int, max_distance: int, bidirectional: bool) -> Tensor:
     """The bucket of each distance j - i from span - 1 down to -(span - 1), int64 (R,).
 
-    T5's rule: half of the buckets a sign when bidirectional; the first half of those hold one distance each, the rest grow
-    logarithmically up to `max_distance`, beyond which all distances share the last.
+    T5's rule: half of the buckets a sign when bidirectional; the first half of those hold one distance each, the rest
+    grow logarithmically up to `max_distance`, beyond which all distances share the last.
     """
     distance = torch.arange(span - 1, -span, -1)
     bucket = torch.zeros_like(distance)

@@ -86,7 +86,7 @@ def _device(name: str) -> str:
     return name
 
 
-def _progress(quiet: bool):  # noqa: ANN202  (its type would import rich for --help)
+def _progress(quiet: bool):
     from rich.console import Console
 
     from openankh.pretraining.progress import TrainingProgress

@@ -1,4 +1,4 @@
-"""How a new model's weights are drawn: as T5's authors do, or so that a small model learns at once.
+"""How a new model's weights are drawn: as T5's authors do, or so that a small model learns from its first steps.
 
 Either gives an ordinary T5: only the numbers at step 0 differ, never the architecture.
 """
@@ -8,24 +8,47 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from openankh.attention.relative_bias import relative_buckets
 from openankh.model import Ankh, Attention
 from openankh.vocab import Vocab
 
 Initialisation = Literal["published", "eager"]
+
+MATCH_LOGIT = 20.0
+"""How strongly, in nats, cross-attention begins by preferring a vector equal to its own."""
+
+ENCODER_PLACES = ((-1.0, 1.5), (1.0, 1.5), (-3.5, 1.0), (3.5, 1.0), (0.0, 0.3), (0.0, 0.0), (-2.0, 1.5), (2.0, 1.5))
+DECODER_PLACES = ((-1.0, 2.0), (-2.0, 2.0), (0.0, 0.5), (0.0, 0.0), (0.0, 0.0), (0.0, 0.1), (0.0, 2.0), (-4.0, 1.0))
+"""Where each head looks at first: the distance j - i it favours, in tokens, and the fall of its bias a token away, in
+nats.
+
+In proteins: the neighbours in the chain, the next turn of a helix, the surroundings, everything. Further heads go
+round again.
+"""
+
+DEEPEST_BIAS = -5.0
 
 
 @torch.no_grad()
 def initialise(model: Ankh, vocab: Vocab, how: Initialisation, seed: int) -> None:
     """Draw all weights of `model` from `seed`.
 
-    `published`: T5's own scales. `eager`: every branch writes nothing at first (output projections and head are zero), all
-    sentinels begin alike but for a half of their variance, and cross-attention begins by matching equal vectors, so that a
-    decoder's sentinel reads the encoder's state at the same sentinel from the first step on.
+    `published`: T5's own scales.
+
+    `eager`: every branch writes nothing at first (output projections and head are zero) but the decoder's first
+    cross-attention, which begins by matching equal vectors and passing on what it finds there: so a decoder's
+    sentinel reads the encoder's state at the same sentinel from the first step on. Sentinels share half of their
+    variance, and heads begin by looking at different distances.
     """
     generator = torch.Generator().manual_seed(seed)
     _published(model, generator)
     if how == "eager":
-        _eager(model, vocab, generator)
+        _silence(model)
+        _share_variance(model.shared.weight, vocab, generator)
+        _look_around(model.encoder.block[0], model, ENCODER_PLACES, bidirectional=True)
+        if model.config.num_decoder_layers:
+            _look_around(model.decoder.block[0], model, DECODER_PLACES, bidirectional=False)
+            _match(model, generator)
 
 
 def _published(model: Ankh, generator: torch.Generator) -> None:
@@ -46,39 +69,66 @@ def _published(model: Ankh, generator: torch.Generator) -> None:
     for name, parameter in model.named_parameters():
         owner = name.split(".")[-2]
         if owner in scale_by_name:
-            _draw(parameter, scale_by_name[owner], generator)
+            parameter.copy_(_drawn(parameter.shape, generator) * scale_by_name[owner])
         else:
             parameter.fill_(1.0)
 
 
-def _eager(model: Ankh, vocab: Vocab, generator: torch.Generator) -> None:
+def _silence(model: Ankh) -> None:
     for name, module in model.named_modules():
-        owner = name.rsplit(".", 1)[-1]
-        if owner in ("o", "wo", "relative_attention_bias", "lm_head"):
+        if name.rsplit(".", 1)[-1] in ("o", "wo", "lm_head"):
             nn.init.zeros_(module.weight)  # type: ignore[arg-type]
-        if owner == "EncDecAttention":
-            assert isinstance(module, Attention)
-            module.k.weight.copy_(module.q.weight * model.config.d_kv**0.25)
-            module.q.weight.mul_(model.config.d_kv**0.25)
-            if name.startswith("decoder.block.0."):
-                _pass_through(module, generator)
-    _liken_sentinels(model.shared.weight, vocab, generator)
 
 
-def _pass_through(attention: Attention, generator: torch.Generator) -> None:
-    """Make values and output undo each other, so that what is attended to arrives as it is."""
-    drawn_ID = torch.randn(attention.v.weight.shape, generator=generator)
-    basis_ID = torch.linalg.qr(drawn_ID).Q if len(drawn_ID) >= drawn_ID.shape[1] else torch.linalg.qr(drawn_ID.t()).Q.t()
-    attention.v.weight.copy_(basis_ID)
-    attention.o.weight.copy_(basis_ID.t())
-
-
-def _liken_sentinels(embedding_VD: Tensor, vocab: Vocab, generator: torch.Generator) -> None:
-    common_D = torch.empty(embedding_VD.shape[1])
-    _draw(common_D, 1.0, generator)
+def _share_variance(embedding_VD: Tensor, vocab: Vocab, generator: torch.Generator) -> None:
+    """Give all sentinels a part in common: to the encoder they mean the same thing."""
     sentinels = torch.from_numpy(vocab.sentinel_ids.copy())
+    common_D = _drawn(embedding_VD.shape[1:], generator)
     embedding_VD[sentinels] = (embedding_VD[sentinels] + common_D) * 0.5**0.5
 
 
-def _draw(tensor: Tensor, scale: float, generator: torch.Generator) -> None:
-    tensor.copy_(torch.randn(tensor.shape, generator=generator) * scale)
+def _look_around(
+    first_block: nn.Module, model: Ankh, places: tuple[tuple[float, float], ...], bidirectional: bool
+) -> None:
+    """Set the relative bias so that each head begins with a distance of its own."""
+    config = model.config
+    table_NH = first_block.layer[0].SelfAttention.relative_attention_bias.weight  # type: ignore[union-attr,index]
+    distance_N = _mean_distance(config.relative_buckets, config.relative_distance, bidirectional)
+    for head in range(config.num_heads):
+        favoured, slope = places[head % len(places)]
+        table_NH[:, head] = (-slope * (distance_N - favoured).abs()).clamp(min=DEEPEST_BIAS)  # type: ignore[index]
+
+
+def _mean_distance(num_buckets: int, max_distance: int, bidirectional: bool) -> Tensor:
+    """The mean distance j - i of the pairs in each bucket, up to the farthest told apart; 0 for an empty one."""
+    buckets = relative_buckets(max_distance + 1, num_buckets, max_distance, bidirectional)
+    distance = torch.arange(max_distance, -max_distance - 1, -1).float()
+    used = torch.ones(len(distance), dtype=torch.bool) if bidirectional else distance <= 0
+    total, count = torch.zeros(num_buckets), torch.zeros(num_buckets)
+    total.scatter_add_(0, buckets[used], distance[used])
+    count.scatter_add_(0, buckets[used], torch.ones_like(distance[used]))
+    return total / count.clamp(min=1)
+
+
+def _match(model: Ankh, generator: torch.Generator) -> None:
+    """Let cross-attention compare vectors as they are; in the first layer, pass on what is found."""
+    scale = (MATCH_LOGIT / (model.config.d_kv * model.config.d_model)) ** 0.5
+    for number, block in enumerate(model.decoder.block):
+        attention = block.layer[1].EncDecAttention  # type: ignore[union-attr,index]
+        assert isinstance(attention, Attention)
+        attention.q.weight.copy_(_drawn(attention.q.weight.shape, generator) * scale)
+        attention.k.weight.copy_(attention.q.weight)
+        if number == 0:
+            basis_ID = _orthogonal(attention.v.weight.shape, generator)
+            attention.v.weight.copy_(basis_ID)
+            attention.o.weight.copy_(basis_ID.t())
+
+
+def _orthogonal(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """A random matrix whose shorter side is orthonormal."""
+    drawn = _drawn(shape, generator)
+    return torch.linalg.qr(drawn).Q if shape[0] >= shape[1] else torch.linalg.qr(drawn.t()).Q.t()
+
+
+def _drawn(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    return torch.randn(shape, generator=generator)

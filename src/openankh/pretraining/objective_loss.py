@@ -30,9 +30,14 @@ class LossSums:
 
 @dataclass(frozen=True)
 class TargetWeights:
-    """What a target token counts in the loss: 1 for residues, `others` for sentinels and `</s>`. (Published: 1 for all.)"""
+    """What counts in the loss: a residue 1, `others` each sentinel and `</s>` (published: 1).
+
+    `encoder` is the share of the loss that hidden residues have which the head reads from the encoder's own states
+    (published: 0).
+    """
 
     others: float = 1.0
+    encoder: float = 0.0
 
     def of(self, targets: np.ndarray, vocab: Vocab) -> np.ndarray:
         """The weight of each target token, fp32 (T,)."""
@@ -57,13 +62,27 @@ def batch_loss(
     residue = is_residue(batch.targets.ids, vocab)
     weight_T = torch.from_numpy(weights.of(batch.targets.ids, vocab)).to(device)
     residue_T = torch.from_numpy(residue).to(device)
+    weighted = (loss_T * weight_T).sum()
+    if weights.encoder:
+        weighted = weighted + weights.encoder * encoder_loss(model, batch, vocab, memory_SD)
     return LossSums(
-        weighted=(loss_T * weight_T).sum(),
+        weighted=weighted,
         total=loss_T.detach().sum(),
         residues=(loss_T.detach() * residue_T).sum(),
         num_tokens=len(residue),
         num_residues=int(residue.sum()),
     )
+
+
+def encoder_loss(model: Ankh, batch: Batch, vocab: Vocab, memory_SD: Tensor) -> Tensor:
+    """The negative log-likelihood, added up, of hidden residues read by the head from the encoder's sentinels at once.
+
+    An auxiliary loss for objectives that show each hidden residue as one sentinel; the decoder has no part in it.
+    """
+    device = memory_SD.device
+    at_sentinel = torch.from_numpy(np.isin(batch.inputs.ids, vocab.sentinel_ids)).to(device)
+    residues = batch.targets.ids[is_residue(batch.targets.ids, vocab)]
+    return cross_entropy(model.head(memory_SD[at_sentinel]).float(), to_tensor(residues, device), reduction="sum")
 
 
 def documents_of(sequences: Packed) -> Documents:

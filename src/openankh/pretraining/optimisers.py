@@ -1,7 +1,7 @@
 """The optimisers a recipe can name, and which parameters of a T5 each of their rules updates."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import torch
@@ -21,7 +21,8 @@ class OptimiserSettings:
     """An optimiser as a value.
 
     `learning_rate` is the peak, which the schedule's factor multiplies; under "muon" it serves what is not a matrix
-    inside a block (embeddings, head, norms, bias tables), and `matrix_learning_rate` serves the matrices.
+    inside a block (embeddings, head, norms, bias tables), and `matrix_learning_rate` serves the matrices; queries take
+    `query_rate` of it, because T5 does not scale attention, so that their matrices are smaller by sqrt(d_kv).
     `weight_decay` touches the matrices inside the blocks and nothing else.
     "adamw" and "muon" use `betas` and `eps`; "muon" `momentum` and `num_newton_schulz`; "adafactor" the rest.
     """
@@ -29,6 +30,7 @@ class OptimiserSettings:
     name: OptimiserName = "adafactor"
     learning_rate: float = 4e-3
     matrix_learning_rate: float = 0.02
+    query_rate: float = 1.0
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = 1e-8
@@ -43,7 +45,7 @@ class OptimiserSettings:
     def __post_init__(self) -> None:
         if self.name not in OPTIMISER_NAMES:
             raise UserError(f"optimiser {self.name!r} is unknown: choose one of {', '.join(OPTIMISER_NAMES)}")
-        for name in ("learning_rate", "matrix_learning_rate", "eps", "decay_exponent", "clip_update"):
+        for name in ("learning_rate", "matrix_learning_rate", "query_rate", "eps", "decay_exponent", "clip_update"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise UserError(f"optimiser setting {name} is {getattr(self, name)}: give a number above 0")
         if not 0 <= self.weight_decay < float("inf"):
@@ -112,6 +114,11 @@ def build_optimiser(model: nn.Module, settings: OptimiserSettings) -> Optimiser:
     matrices = {name: p for name, p in trainable.items() if is_block_matrix(name, p)}
     rest = {name: p for name, p in trainable.items() if name not in matrices}
     rules: dict[str, Rule] = {}
+    if settings.name == "muon" and settings.query_rate != 1.0:
+        queries = {name: matrices.pop(name) for name in list(matrices) if name.endswith(".q.weight")}
+        slower = replace(settings, matrix_learning_rate=settings.matrix_learning_rate * settings.query_rate)
+        if queries:
+            rules["queries"] = _matrix_rule(queries, slower)
     if matrices:
         rules["matrices"] = _matrix_rule(matrices, settings)
     if rest:

@@ -26,8 +26,9 @@ class Recipe:
     """A pre-training run.
 
     A step is `accumulation` batches; loss is averaged over all their targets. `other_targets` is what a sentinel or
-    `</s>` among the targets counts beside a residue's 1 (published: 1). With a time budget `total_steps` is replaced by
-    what fits into it. Counts ending in `_every` are steps; `valid_tokens` is how many encoder tokens a validation reads.
+    `</s>` among the targets counts beside a residue's 1, `encoder_loss` what the encoder's own guess of a hidden
+    residue counts (published: 1 and 0). With a time budget `total_steps` is replaced by what fits into it. Counts
+    ending in `_every` are steps; `valid_tokens` is how many encoder tokens a validation reads.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Recipe:
     accumulation: int = 1
     clip_norm: float = 1.0
     other_targets: float = 1.0
+    encoder_loss: float = 0.0
     initialisation: Initialisation = "published"
     dtype: Literal["fp32", "bf16"] = "bf16"
     seed: int = 0

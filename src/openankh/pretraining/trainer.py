@@ -58,7 +58,7 @@ class Trainer:
         Raises NotFiniteError, before any weight changes, naming the batch.
         """
         batches = self._next_batches()
-        weights = TargetWeights(self.recipe.other_targets)
+        weights = TargetWeights(self.recipe.other_targets, self.recipe.encoder_loss)
         whole_weight = sum(float(weights.of(batch.targets.ids, self.recipe.vocab).sum()) for batch in batches)
         sums = [self._accumulate(batch, weights, whole_weight) for batch in batches]
         norm = float(clip_gradients(self.model.parameters(), self.recipe.clip_norm))
@@ -113,7 +113,7 @@ class Trainer:
         first, last = batches[0], batches[-1]
         some = ", ".join(str(number) for number in first.proteins[:5])
         return NotFiniteError(
-            f"step {self.step}: loss {update.loss:.4g}, gradient norm {update.gradient_norm:.4g} in the batch at positions "
-            f"{first.position} to {last.next_position - 1} (corpus proteins {some}, …); the weights were not touched: "
+            f"step {self.step}: loss {update.loss:.4g}, gradient norm {update.gradient_norm:.4g} in the batch "
+            f"at positions {first.position} to {last.next_position - 1} (corpus proteins {some}, …); the weights were not touched: "
             "lower the learning rate, or resume from the last checkpoint"
         )

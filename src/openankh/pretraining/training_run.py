@@ -36,8 +36,8 @@ CALIBRATION_STEPS = 20
 class RunOptions:
     """Where a run reads and writes, and how long.
 
-    `minutes` is the budget of the whole run, which its schedule is planned for; `slice_minutes` stops this process after
-    so long with a checkpoint, to be resumed.
+    `minutes` is the budget of the whole run, which its schedule is planned for; `slice_minutes` stops this process
+    after so long with a checkpoint, to be resumed.
     """
 
     corpus: Path
