@@ -12,7 +12,7 @@ def provenance(pool: Pool = "residues", dtype: Dtype = "fp32", **changes: object
     fields = {
         "input_sha256": "a" * 64,
         "model": "tiny",
-        "weights_sha256": "b" * 64,
+        "model_sha256": "b" * 64,
         "dtype": dtype,
         "pool": pool,
         "layer": 4,

@@ -124,7 +124,7 @@ def test_a_writer_killed_at_any_step_of_the_protocol_is_continued_to_the_same_by
     ("field", "value"),
     [
         ("input_sha256", "c" * 64),
-        ("weights_sha256", "c" * 64),
+        ("model_sha256", "c" * 64),
         ("dtype", "fp16"),
         ("pool", "mean"),
         ("layer", 3),

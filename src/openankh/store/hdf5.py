@@ -25,7 +25,7 @@ BYTES_A_PROTEIN = 700
 class Hdf5Writer:
     """An HDF5 file being written."""
 
-    num_done = 0
+    num_done = num_residues_done = 0
 
     def __init__(self, file: "h5py.File", provenance: Provenance) -> None:
         self._file = file

@@ -28,7 +28,7 @@ _IDS_AT_A_TIME = 1024
 class NpzWriter:
     """An NPZ file being written."""
 
-    num_done = 0
+    num_done = num_residues_done = 0
 
     def __init__(self, archive: zipfile.ZipFile, provenance: Provenance) -> None:
         self._archive = archive

@@ -25,6 +25,11 @@ class Output(Protocol):
         """Proteins that an earlier run has left safely on disk: where to continue."""
         ...
 
+    @property
+    def num_residues_done(self) -> int:
+        """Residues of those proteins."""
+        ...
+
     def write(self, batch: Sequence[Embedding]) -> None:
         """Append a batch, in input order."""
         ...

@@ -33,7 +33,7 @@ ROW_GROUP_BYTES = 64 << 20
 class ParquetWriter:
     """A Parquet file being written, a row group at a time."""
 
-    num_done = 0
+    num_done = num_residues_done = 0
 
     def __init__(self, file: "pq.ParquetWriter", provenance: Provenance) -> None:
         self._file = file

@@ -19,12 +19,12 @@ class Provenance:
 
     `input_sha256` is over ids and sequences as embedded, whatever their wrapping or compression; None while reading a
     stream that cannot be read twice. `layer` counts from 0 (the embedded input); `prefix` is a piece such as `[NLU]`,
-    or empty; `width` is the number of columns. `model` is for people: `weights_sha256` tells models apart.
+    or empty; `width` is the number of columns. `model` is for people: `model_sha256` tells models apart.
     """
 
     input_sha256: str | None
     model: str
-    weights_sha256: str
+    model_sha256: str
     dtype: Dtype
     pool: Pool
     layer: int

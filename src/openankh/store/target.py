@@ -16,7 +16,7 @@ from openankh.store.manifest import read_manifest
 from openankh.store.numbers import exported_type, itemsize
 from openankh.store.output import Output
 from openankh.store.provenance import Provenance
-from openankh.store.writer import writing_store
+from openankh.store.writer import partial_folder, writing_store
 
 STORE = "store"
 SUFFIXES = {".h5": "hdf5", ".hdf5": "hdf5", ".parquet": "parquet", ".npz": "npz"}
@@ -78,8 +78,14 @@ def parse_target(name: str, overwrite: bool = False) -> Target:
 
 
 def require_room(target: Target, needed_bytes: int) -> None:
-    """Raise UserError with needed and free bytes when the disk is too small, before any work is done."""
-    require_free_space(target.path, needed_bytes)
+    """Raise UserError with needed and free bytes when the disk is too small, before any work is done.
+
+    What an earlier run has left to be continued is there already.
+    """
+    partial = partial_folder(target.path)
+    is_there = target.format == STORE and partial.is_dir()
+    num_bytes = sum(entry.stat().st_size for entry in partial.iterdir()) if is_there else 0
+    require_free_space(target.path, max(needed_bytes - num_bytes, 0))
 
 
 def _format_of(name: str) -> str:
