@@ -110,7 +110,7 @@ class Corpus:
         start_B = start_B - self._shard_starts[shard_B]
         places = zip(shard_B.tolist(), start_B.tolist(), (start_B + length_B).tolist(), strict=True)
         shards = self._shards
-        # Joining views is the fastest way measured: one memcpy a protein, six times a gather by index array.
+        # Joining views costs one memcpy a protein; an index array would cost eight bytes a residue.
         ids_N = np.frombuffer(bytearray().join([shards[shard][start:stop] for shard, start, stop in places]), np.uint8)
         offsets = np.zeros(index_B.size + 1, dtype=np.int64)
         np.cumsum(length_B, out=offsets[1:])

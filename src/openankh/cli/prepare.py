@@ -3,15 +3,13 @@
 import os
 import time
 from collections.abc import Mapping
-from difflib import get_close_matches
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
 from openankh.cli import report
-from openankh.cli.options import Json, Quiet
+from openankh.cli.options import Json, Quiet, Source
 from openankh.errors import UserError
 
 if TYPE_CHECKING:
@@ -79,7 +77,6 @@ def prepare(
     from openankh.preparation import prepare as prepare_corpus
     from openankh.selection import Selection
 
-    _refuse_mistyped_options(sources)
     options = PrepareOptions(
         vocab=_vocab(vocab),
         reading=ReadOptions(unknown=unknown, case=case, max_residues=max_residues, max_expansion=max_expansion),
@@ -99,15 +96,6 @@ def prepare(
             ),
         )
     report.result(_facts(output, manifest, time.perf_counter() - began), as_json=json)
-
-
-def _refuse_mistyped_options(sources: tuple[str, ...]) -> None:
-    """Standard input's `-` among the files needs hyphens allowed there, which lets a mistyped option through."""
-    options = [f"--{name.replace('_', '-')}" for name in signature(prepare).parameters if name != "sources"]
-    for source in sources:
-        if source.startswith("-") and source != "-":
-            near = "".join(f" Did you mean {option}?" for option in get_close_matches(source, options, n=1))
-            raise UserError(f"Unknown option: {source}.{near} See `openankh prepare --help`.")
 
 
 def _vocab(name: str) -> "Vocab":
