@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import T5Config, T5ForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
-from model_folders import SOURCE, TARGET
+from model_folders import SOURCE, TARGET, TINY
 
 
 def hugging_face_model(
@@ -16,22 +17,10 @@ def hugging_face_model(
 ) -> T5ForConditionalGeneration:
     """A T5 of transformers with random weights; transformers 5 ties every new head, so an untied one is set here."""
     torch.manual_seed(seed)
-    config = T5Config(
-        vocab_size=144,
-        d_model=16,
-        d_kv=4,
-        d_ff=24,
-        num_layers=2,
-        num_decoder_layers=1,
-        num_heads=3,
-        feed_forward_proj=feed_forward,
-        tie_word_embeddings=tied,
-        relative_attention_num_buckets=8,
-        relative_attention_max_distance=16,
-        dropout_rate=0.0,
-        decoder_start_token_id=0,
-    )
-    model = T5ForConditionalGeneration(config)
+    settings: dict[str, Any] = {**TINY.to_hf(), "feed_forward_proj": feed_forward, "tie_word_embeddings": tied}
+    for derived in ("dense_act_fn", "is_gated_act", "scale_decoder_outputs"):
+        del settings[derived]
+    model = T5ForConditionalGeneration(T5Config.from_dict(settings))
     if not tied:
         model.lm_head.weight = nn.Parameter(torch.randn(144, 16))
     return model.eval()

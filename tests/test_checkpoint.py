@@ -267,7 +267,7 @@ for _ in range(int(sys.argv[2])):
 
 def test_killed_writers_leave_a_whole_model(tmp_path: Path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])}
-    command = [sys.executable, "-c", KILLED_WRITERS, tmp_path / "model", "25"]
+    command = [sys.executable, "-c", KILLED_WRITERS, tmp_path / "model", "20"]
     process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
     save_model(random_model(), ANKH, tmp_path / "model", FACTS)

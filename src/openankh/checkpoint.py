@@ -210,8 +210,7 @@ def _read_tensors(
     for name, source in sources.items():
         tensor = weights.read(source)
         try:
-            # Always a copy: weights must not change when their file does.
-            yield name, tensor.to(device, dtype or tensor.dtype, copy=True).contiguous()
+            yield name, tensor.to(device, dtype or tensor.dtype)
         except torch.OutOfMemoryError as error:
             raise UserError(f"{folder}: its weights do not fit on {device}; take bf16 or another device") from error
 

@@ -31,8 +31,8 @@ class PickleFile:
         }
 
     def read(self, name: str) -> Tensor:
-        """The tensor, on the CPU; it shares the file's memory until it is copied."""
-        return self._tensors[name]
+        """The tensor, in memory of its own on the CPU."""
+        return self._tensors[name].clone(memory_format=torch.contiguous_format)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BufferedReader
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO, TypeGuard
+from typing import Any, TypeGuard
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from openankh.errors import UserError
@@ -15,6 +15,8 @@ from openankh.json_file import parse_json_object, require_plain_file
 
 MAX_HEADER_BYTES = 4 << 20
 """Thirty times what the largest Ankh needs; the 100 MB that the format allows would fill the memory when parsed."""
+
+Span = tuple[int, int]
 
 FLOAT_TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -35,48 +37,54 @@ class TensorEntry:
 class SafetensorsFile:
     """An open safetensors file of floating point tensors.
 
-    Raises UserError naming the file, and the tensor where there is one, for a header that is too large, malformed or
-    does not describe the bytes behind it exactly.
+    Tensors are read into memory of their own, not mapped: a file that changes later cannot change them, and a file
+    larger than the memory can be read in part. Raises UserError naming the file, and the tensor where there is one,
+    for a header that is too large, malformed or does not describe the bytes behind it exactly.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.entries: dict[str, TensorEntry] = read_header(path)
+        require_plain_file(path)
+        self._file = _open(path)
         try:
-            self._file = safe_open(path, framework="pt", device="cpu")
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{path}: not a safetensors file ({error}); fetch it again") from None
+            header, self._start = _read_header(self._file, path)
+            placed = _checked_entries(header, self._file.seek(0, 2) - self._start, path)
+        except BaseException:
+            self._file.close()
+            raise
+        self.entries: dict[str, TensorEntry] = {name: entry for name, (entry, _) in placed.items()}
+        self._offsets = {name: span[0] for name, (_, span) in placed.items()}
 
     def read(self, name: str) -> Tensor:
-        """The tensor, on the CPU; it may share the file's memory until it is copied."""
-        tensor = self._file.get_tensor(name)
+        """The tensor, in memory of its own on the CPU."""
         entry = self.entries[name]
-        assert (tensor.dtype, tuple(tensor.shape)) == (entry.dtype, entry.shape), f"two readings of {name} differ"
-        return tensor
+        content = torch.empty(entry.num_elements * entry.dtype.itemsize, dtype=torch.uint8)
+        self._file.seek(self._start + self._offsets[name])
+        if self._file.readinto(content.numpy().data) != len(content):
+            raise UserError(f"{self.path}: cut off inside of tensor {name!r}; fetch it again")
+        return content.view(entry.dtype).view(entry.shape)
 
     def close(self) -> None:
         """Let go of the file."""
-        del self._file
+        self._file.close()
 
 
 def read_header(path: Path) -> dict[str, TensorEntry]:
     """Name to type and shape of every tensor in a safetensors file, without reading the tensors."""
-    require_plain_file(path)
+    file = SafetensorsFile(path)
+    file.close()
+    return file.entries
+
+
+def _open(path: Path) -> BufferedReader:
     try:
-        with open(path, "rb") as file:
-            header, num_data_bytes = _header_and_data_size(file, path)
+        return open(path, "rb")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; check its permissions") from None
-    header.pop("__metadata__", None)
-    spans: dict[str, tuple[int, int]] = {}
-    entries: dict[str, TensorEntry] = {}
-    for name, value in header.items():
-        entries[name], spans[name] = _entry(value, f"{path}: tensor {name[:200]!r}")
-    _check_spans(spans, num_data_bytes, path)
-    return entries
 
 
-def _header_and_data_size(file: BinaryIO, path: Path) -> tuple[dict[str, Any], int]:
+def _read_header(file: BufferedReader, path: Path) -> tuple[dict[str, Any], int]:
+    """The header and where the data behind it begins."""
     file_size = file.seek(0, 2)
     file.seek(0)
     length = int.from_bytes(file.read(8), "little")
@@ -84,10 +92,28 @@ def _header_and_data_size(file: BinaryIO, path: Path) -> tuple[dict[str, Any], i
         raise UserError(f"{path}: cut off, or not a safetensors file ({file_size:,} bytes); fetch it again")
     if length > MAX_HEADER_BYTES:
         raise UserError(f"{path}: its header claims {length:,} bytes, more than any model needs; fetch it again")
-    return parse_json_object(file.read(length), path), file_size - 8 - length
+    header = parse_json_object(file.read(length), path)
+    header.pop("__metadata__", None)
+    return header, 8 + length
 
 
-def _entry(value: Any, where: str) -> tuple[TensorEntry, tuple[int, int]]:
+def _checked_entries(header: Mapping[str, Any], num_data_bytes: int, path: Path) -> dict[str, tuple[TensorEntry, Span]]:
+    """Each tensor and its span; together they must cover the file's data without gap, overlap or remainder."""
+    placed = {name: _entry(value, f"{path}: tensor {name[:200]!r}") for name, value in header.items()}
+    end = 0
+    for name, (_, span) in sorted(placed.items(), key=lambda item: item[1][1]):
+        if span[0] != end:
+            raise UserError(f"{path}: tensor {name[:200]!r} does not begin where the one before ends; fetch it again")
+        end = span[1]
+    if end != num_data_bytes:
+        raise UserError(
+            f"{path}: its header describes {end:,} bytes of tensors, but {num_data_bytes:,} follow; "
+            "the file is cut off or damaged; fetch it again"
+        )
+    return placed
+
+
+def _entry(value: Any, where: str) -> tuple[TensorEntry, Span]:
     if not isinstance(value, Mapping):
         raise UserError(f"{where} has a malformed entry in the header; fetch the file again")
     dtype, shape, span = value.get("dtype"), value.get("shape"), value.get("data_offsets")
@@ -106,17 +132,3 @@ def _entry(value: Any, where: str) -> tuple[TensorEntry, tuple[int, int]]:
 
 def _is_sizes(value: Any) -> TypeGuard[list[int]]:
     return isinstance(value, list) and all(type(size) is int and 0 <= size < 1 << 48 for size in value)
-
-
-def _check_spans(spans: Mapping[str, tuple[int, int]], num_data_bytes: int, path: Path) -> None:
-    """The tensors must cover the file's data without gap, overlap or remainder."""
-    end = 0
-    for name, span in sorted(spans.items(), key=lambda item: item[1]):
-        if span[0] != end:
-            raise UserError(f"{path}: tensor {name[:200]!r} does not begin where the one before ends; fetch it again")
-        end = span[1]
-    if end != num_data_bytes:
-        raise UserError(
-            f"{path}: its header describes {end:,} bytes of tensors, but {num_data_bytes:,} follow; "
-            "the file is cut off or damaged; fetch it again"
-        )

@@ -36,7 +36,7 @@ class Weights:
         return self._file_of[name].path
 
     def read(self, name: str) -> Tensor:
-        """A tensor on the CPU; it may share the file's memory until it is copied."""
+        """A tensor, in memory of its own on the CPU."""
         return self._file_of[name].read(name)
 
 
