@@ -99,6 +99,30 @@ def test_debug_is_taken_anywhere_and_shows_where(
     assert "Traceback" in shown and shown.endswith("error: no\n")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "seen"),
+    [
+        (["info", "-"], ["info", "<stdin>"]),
+        (["embed", "-", "-o", "-"], ["embed", "<stdin>", "-o", "-"]),
+        (["info", "--json", "-"], ["info", "--json", "<stdin>"]),
+        (["info", "--", "-"], ["info", "--", "-"]),
+    ],
+)
+def test_a_lone_dash_is_standard_input_and_never_an_output(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], seen: list[str]
+) -> None:
+    received: list[list[str]] = []
+    monkeypatch.setattr(app, "build_app", lambda: received.append)
+    assert cli.main(arguments) == 0
+    assert received == [seen]
+
+
+def test_standard_input_is_read_where_a_source_is_asked_for() -> None:
+    code = "import sys; from openankh.cli import main; sys.exit(main(['info', '-', '--json']))"
+    done = subprocess.run([sys.executable, "-c", code], input=">a\nMKV\n", capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["num_residues"] == 3
+
+
 def test_debug_after_two_dashes_is_an_argument_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
     monkeypatch.setattr(app, "build_app", lambda: seen.append)

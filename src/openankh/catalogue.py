@@ -47,7 +47,7 @@ def _bundled() -> Listing:
 
 
 def _published(model: PublishedModel) -> Listing:
-    folder = cached(model, allow_pickle=True)
+    folder = cached(model, trust_pickle=True)
     return Listing(
         name=model.name,
         parameters=model.num_parameters,

@@ -20,7 +20,7 @@ def fetch(model: PublishedModel, *, revision: str | None = None, trust_pickle: b
     where there are no others. Raises UserError of one line when the hub cannot be reached, refuses, or has no such
     revision.
     """
-    if here := cached(model, revision=revision, allow_pickle=trust_pickle):
+    if here := cached(model, revision=revision, trust_pickle=trust_pickle):
         return here
     folder = _download(model, revision, _SAFE_WEIGHTS)
     if not _has_small_files(folder):
@@ -38,9 +38,9 @@ def fetch(model: PublishedModel, *, revision: str | None = None, trust_pickle: b
     return folder
 
 
-def cached(model: PublishedModel, *, revision: str | None = None, allow_pickle: bool = False) -> Path | None:
+def cached(model: PublishedModel, *, revision: str | None = None, trust_pickle: bool = False) -> Path | None:
     """The folder of a model that is complete in the hub's cache on this machine, else None; asks no network."""
-    for patterns in (_SAFE_WEIGHTS, _PICKLED_WEIGHTS)[: 2 if allow_pickle else 1]:
+    for patterns in (_SAFE_WEIGHTS, _PICKLED_WEIGHTS)[: 2 if trust_pickle else 1]:
         folder = _cached(model, revision, patterns)
         if folder and _is_complete(folder, patterns):
             return folder

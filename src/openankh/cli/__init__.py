@@ -9,6 +9,7 @@ from openankh.cli import report
 from openankh.errors import UserError
 
 USER_ERROR, UNEXPECTED, INTERRUPTED, BROKEN_PIPE = 2, 1, 130, 141
+OUTPUTS = ("-o", "--out", "--output")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,7 +46,7 @@ def _run(arguments: list[str]) -> int:
     from openankh.cli.app import build_app
 
     try:
-        result = build_app()(arguments)
+        result = build_app()(_with_standard_input(arguments))
     except CycloptsError as error:
         path = " ".join(["openankh", *(error.command_chain or ())])
         raise UserError(f"{' '.join(str(error).split())} See `{path} --help`.") from error
@@ -57,3 +58,14 @@ def _without_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
     end = arguments.index("--") if "--" in arguments else len(arguments)
     kept = [argument for argument in arguments[:end] if argument != "--debug"]
     return [*kept, *arguments[end:]], len(kept) != end
+
+
+def _with_standard_input(arguments: list[str]) -> list[str]:
+    """Spell a lone `-` so that the parser takes it for a value; not where an output is named, which `-` cannot be."""
+    from openankh.cli.options import STANDARD_INPUT
+
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    pairs = zip(["", *arguments], arguments[:end], strict=False)
+    return [STANDARD_INPUT if word == "-" and before not in OUTPUTS else word for before, word in pairs] + arguments[
+        end:
+    ]

@@ -6,11 +6,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from openankh.cli import report
-from openankh.cli.options import Json, Quiet
+from openankh.cli.options import Json, Quiet, Source
 
 
 def info(
-    path: Annotated[str, Parameter(allow_leading_hyphen=True, help="A file, a folder, or - for FASTA on stdin.")],
+    path: Annotated[Source, Parameter(help="A file, a folder, or - for FASTA on standard input.")],
     /,
     *,
     json: Json = False,

@@ -4,7 +4,7 @@ A verb is one function in a file of its own, its parameters annotated; it import
 `--help` stays fast, calls one function of that layer and reports the result:
 
     def embed(
-        source: Annotated[str, Parameter(help="FASTA file, or - for standard input")],
+        source: Source,
         /,
         *,
         model: Model = DEFAULT_MODEL,
@@ -19,17 +19,37 @@ A verb is one function in a file of its own, its parameters annotated; it import
         ...
         report.result(summary, as_json=json)
 
-`--debug` and `--version` are taken care of by `main`. A verb raises UserError for what its user got wrong, and
+`--debug`, `--version` and a lone `-` for standard input are taken care of by `main`: a parameter annotated `Source`
+receives `-`, and mistyped options beside it are still told. A verb raises UserError for what its user got wrong, and
 SystemExit(code) for an exit code of its own.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
+
+if TYPE_CHECKING:
+    from cyclopts import Token
 
 DEFAULT_MODEL = "openankh-nano"
 
 EVERYWHERE = Group("Everywhere", sort_key=90)
+
+STANDARD_INPUT = "<stdin>"
+"""What `main` puts in the place of a lone `-`, which the parser would take for an option."""
+
+
+def read_source(kind: Any, tokens: "Sequence[Token]") -> str:
+    """The source that a token names, `-` for standard input."""
+    value = tokens[0].value
+    return "-" if value == STANDARD_INPUT else value
+
+
+Source = Annotated[
+    str,
+    Parameter(converter=read_source, help="A FASTA file, plain or compressed (gz, xz, bz2, zst); - is standard input."),
+]
 
 Model = Annotated[
     str,

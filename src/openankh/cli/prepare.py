@@ -20,10 +20,7 @@ _WHICH = Group("Which records", sort_key=1)
 _HOW = Group("How they are read", sort_key=2)
 _MEGABYTE = 1_000_000
 
-Sources = Annotated[
-    str,
-    Parameter(allow_leading_hyphen=True, help="FASTA files, plain or compressed (gz, xz, bz2, zst); - is stdin."),
-]
+Sources = Annotated[Source, Parameter(help="FASTA files, plain or compressed (gz, xz, bz2, zst); - is standard input.")]
 Output = Annotated[
     str, Parameter(name=("--output", "-o"), help="The corpus: a folder that does not exist yet, in one that does.")
 ]
