@@ -94,8 +94,10 @@ def load_model(
     if vocab.size > config.vocab_size:
         raise UserError(f"{folder}: its tokenizer has {vocab.size} pieces, its model rows for {config.vocab_size} only")
     with open_weights(folder, trust_pickle) as weights:
+        _check_num_layers(config, weights, folder)
         config = _config_of_part(config, weights, part, folder)
-        model = _empty_model(config, weights, folder)
+        with torch.device("meta"):  # the network without memory for its weights
+            model = Ankh(config)
         sources = _sources(model, weights, part, folder)
         _check_memory(weights, sources, dtype, torch.device(device), folder)
         model.load_state_dict(dict(_read_tensors(weights, sources, dtype, device, folder)), assign=True)
@@ -143,16 +145,14 @@ def _is_same(weights: Weights, one: str, other: str) -> bool:
     return weights.entry(one) == weights.entry(other) and torch.equal(weights.read(one), weights.read(other))
 
 
-def _empty_model(config: ModelConfig, weights: Weights, folder: Path) -> Ankh:
-    """The network without memory for its weights."""
+def _check_num_layers(config: ModelConfig, weights: Weights, folder: Path) -> None:
+    """A layer has several tensors: refuse a config that would have us build layers for ever."""
     num_layers = config.num_encoder_layers + config.num_decoder_layers
     if num_layers > len(weights.names):
         raise UserError(
             f"{folder / CONFIG_NAME}: speaks of {num_layers:,} layers, "
-            f"but its weights are {len(weights.names):,} tensors"
+            f"but its weights hold {len(weights.names):,} tensors"
         )
-    with torch.device("meta"):
-        return Ankh(config)
 
 
 def _sources(model: Ankh, weights: Weights, part: Part, folder: Path) -> dict[str, str]:

@@ -164,6 +164,7 @@ def write_tokenizer(vocab: Vocab, folder: Path) -> None:
         "tokenizer_class": "PreTrainedTokenizerFast",
         "added_tokens_decoder": {str(token_id): _flags(piece) for token_id, piece in added},
         "additional_special_tokens": others,
+        "extra_ids": vocab.num_sentinels,
         "clean_up_tokenization_spaces": False,
         "model_input_names": ["input_ids", "attention_mask"],
     }
