@@ -8,7 +8,7 @@ JOBS ?= 2
 PIP_ARGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_ARGS)
-CHECKED := $(wildcard src tests benchmarks demo)
+CHECKED := $(wildcard src tests benchmarks tools)
 
 .PHONY: help demo test check bench clean
 .DEFAULT_GOAL := help
@@ -21,7 +21,7 @@ help:
 	@echo "make clean   remove .venv and all caches"
 
 demo: .venv/demo.stamp
-	@$(BIN)/python demo/demo.py
+	@$(BIN)/python -m openankh.demo
 
 test: check
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
@@ -37,7 +37,7 @@ bench: .venv/dev.stamp
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
-	find src tests benchmarks demo -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	find src tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # The build tools first, into .venv itself: then the package is built with pinned tools too, and offline the second time.
 .venv/base.stamp: constraints.txt

@@ -19,6 +19,8 @@ TREES = {path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text(encoding=
 ADDRESSES = {
     "cyclopts": ("cli/",),
     "rich": ("cli/", "pretraining/progress.py"),
+    "matplotlib": ("demo/",),
+    "sklearn": ("demo/",),
     "h5py": ("store/",),
     "pyarrow": ("store/",),
     "safetensors": ("store/", "checkpoint.py", "safetensors_file.py", "pretraining/"),
