@@ -21,8 +21,8 @@ class OptimiserSettings:
     """An optimiser as a value.
 
     `learning_rate` is the peak, which the schedule's factor multiplies; under "muon" it serves what is not a matrix
-    inside a block (embeddings, head, norms, bias tables), and `matrix_learning_rate` serves the matrices; queries take
-    `query_rate` of it, because T5 does not scale attention, so that their matrices are smaller by sqrt(d_kv).
+    inside a block (embeddings, head, norms, bias tables), and `matrix_learning_rate` serves the matrices; queries and
+    the keys of cross-attention take `query_rate` of it: T5 does not scale attention, so that small changes count much.
     `weight_decay` touches the matrices inside the blocks and nothing else.
     "adamw" and "muon" use `betas` and `eps`; "muon" `momentum` and `num_newton_schulz`; "adafactor" the rest.
     """
@@ -115,7 +115,7 @@ def build_optimiser(model: nn.Module, settings: OptimiserSettings) -> Optimiser:
     rest = {name: p for name, p in trainable.items() if name not in matrices}
     rules: dict[str, Rule] = {}
     if settings.name == "muon" and settings.query_rate != 1.0:
-        queries = {name: matrices.pop(name) for name in list(matrices) if name.endswith(".q.weight")}
+        queries = {name: matrices.pop(name) for name in list(matrices) if decides_attention(name)}
         slower = replace(settings, matrix_learning_rate=settings.matrix_learning_rate * settings.query_rate)
         if queries:
             rules["queries"] = _matrix_rule(queries, slower)
@@ -129,6 +129,11 @@ def build_optimiser(model: nn.Module, settings: OptimiserSettings) -> Optimiser:
 def is_block_matrix(name: str, parameter: Tensor) -> bool:
     """True for the linear layers inside the blocks: not for embeddings, the head, relative bias tables, norms."""
     return parameter.ndim == 2 and ".block." in name and "relative_attention_bias" not in name
+
+
+def decides_attention(name: str) -> bool:
+    """True for queries, and for keys of cross-attention, which a decoder's sentinels are matched with."""
+    return name.endswith((".q.weight", "EncDecAttention.k.weight"))
 
 
 def _matrix_rule(matrices: Mapping[str, nn.Parameter], settings: OptimiserSettings) -> Rule:

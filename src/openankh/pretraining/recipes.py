@@ -72,22 +72,28 @@ class Recipe:
 
 
 def nano() -> Recipe:
-    """The bundled model: learns what two CPU cores can learn in hours.
+    """The bundled model: what two CPU cores can learn in an hour or two.
 
-    Command: openankh pretrain nano --corpus CORPUS --out RUN --minutes 90. Hardware: 2 CPU cores with bf16.
+    Command: openankh pretrain nano --corpus CORPUS --out RUN --minutes 80. Hardware: 2 CPU cores with bf16.
     """
     return Recipe(
         name="nano",
         model=ModelConfig(
-            vocab_size=256, d_model=192, d_ff=512, d_kv=64, num_heads=3, num_encoder_layers=8, num_decoder_layers=2
+            vocab_size=256, d_model=192, d_ff=512, d_kv=32, num_heads=6, num_encoder_layers=8, num_decoder_layers=2
         ),
         objective=Objective(mask=RandomResidues(0.20)),
-        packing=PackingSettings(tokens=4096, crop=256, length_multiple=32),
-        optimiser=OptimiserSettings("muon", learning_rate=5e-3, matrix_learning_rate=0.02, weight_decay=0.01),
+        packing=PackingSettings(tokens=2048, crop=256, length_multiple=32),
+        optimiser=OptimiserSettings(
+            "muon", learning_rate=3e-3, matrix_learning_rate=0.01, query_rate=0.125, weight_decay=0.01
+        ),
         schedule=Schedule("wsd", decay_share=0.5, final_factor=0.02),
         warmup_steps=50,
         other_targets=0.1,
+        encoder_loss=0.5,
         initialisation="eager",
+        valid_every=1000,
+        valid_tokens=150_000,
+        checkpoint_every=500,
     )
 
 

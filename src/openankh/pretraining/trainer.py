@@ -113,7 +113,7 @@ class Trainer:
         first, last = batches[0], batches[-1]
         some = ", ".join(str(number) for number in first.proteins[:5])
         return NotFiniteError(
-            f"step {self.step}: loss {update.loss:.4g}, gradient norm {update.gradient_norm:.4g} in the batch "
-            f"at positions {first.position} to {last.next_position - 1} (corpus proteins {some}, …); the weights were not touched: "
-            "lower the learning rate, or resume from the last checkpoint"
+            f"step {self.step}: loss {update.loss:.4g}, gradient norm {update.gradient_norm:.4g} in the batch at "
+            f"positions {first.position} to {last.next_position - 1} (corpus proteins {some}, …); the weights were not "
+            "touched: lower the learning rate, or resume from the last checkpoint"
         )
