@@ -68,6 +68,28 @@ def test_the_size_of_the_blocks_read_changes_nothing(line_end: str) -> None:
         assert read(data, block_bytes=block_bytes) == whole
 
 
+@pytest.mark.parametrize("compression", COMPRESS)
+def test_a_stream_that_drips_is_read_as_one_that_flows(compression: str) -> None:
+    class Dripping(io.BytesIO):
+        def read1(self, size: int | None = -1) -> bytes:
+            return super().read1(1)
+
+    data = COMPRESS[compression](fasta(7)) * 3
+    for block_bytes in (1, 2, 3, 1 << 18):
+        assert contents(list(FastaReader(Dripping(data), block_bytes=block_bytes))) == EXPECTED * 3
+
+
+def test_records_that_each_fill_a_block_do_not_pile_up() -> None:
+    options = ReadOptions(max_residues=4)
+    reader = FastaReader(io.BytesIO(b">a\nMKTA\n" * 1000), options, block_bytes=8)
+    assert [record.line for record in reader] == list(range(1, 2000, 2))
+
+
+def test_half_a_windows_line_end_ends_the_last_line() -> None:
+    for data in (b">a\r\nMK\r", b">a\nMK\r", b">a\rMK\r"):
+        assert contents(read(data)) == [("a", "", "MK")]
+
+
 @pytest.mark.parametrize("compression", ["gz", "xz", "bz2", "zst"])
 def test_members_streams_and_frames_are_read_one_after_the_other(compression: str) -> None:
     compress, data = COMPRESS[compression], fasta(60)

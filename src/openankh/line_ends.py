@@ -22,7 +22,7 @@ class LineEnds:
         for block in raw:
             block = held + block if held else block
             # A CR at the end of a block may be half of a CRLF.
-            held = b"\r" if block.endswith(b"\r") and self._carriage_return is not True else b""
+            held = b"\r" if block.endswith(b"\r") else b""
             yield from self._unified(block[:-1] if held else block)
         if held:
             yield from self._unified(b"\r" if self._carriage_return else b"\n")
