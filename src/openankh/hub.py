@@ -24,7 +24,9 @@ def fetch(model: PublishedModel, *, revision: str | None = None, trust_pickle: b
         return here
     folder = _download(model, revision, _SAFE_WEIGHTS)
     if not _has_small_files(folder):
-        raise UserError(f"model {model.name}: {model.hub} lacks a config or a tokenizer; choose another revision")
+        raise UserError(
+            f"model {model.name}: {model.hub} lacks a config or a tokenizer; try again, or another revision"
+        )
     if _is_complete(folder, _SAFE_WEIGHTS):
         return folder
     if not trust_pickle:
@@ -34,7 +36,7 @@ def fetch(model: PublishedModel, *, revision: str | None = None, trust_pickle: b
         )
     folder = _download(model, revision, _PICKLED_WEIGHTS)
     if not _is_complete(folder, _PICKLED_WEIGHTS):
-        raise UserError(f"model {model.name}: {model.hub} has no whole set of weights; choose another revision")
+        raise UserError(f"model {model.name}: {model.hub} has no whole set of weights; try again, or another revision")
     return folder
 
 
@@ -70,9 +72,11 @@ def _download(model: PublishedModel, revision: str | None, weights: Sequence[str
 
 
 def _refusal(model: PublishedModel, revision: str | None, error: Exception) -> UserError:
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
-    if isinstance(error, errors.GatedRepoError):
+    if constants.HF_HUB_OFFLINE:
+        remedy = "it is not on this machine and HF_HUB_OFFLINE is set; unset it, or give the path of the model's folder"
+    elif isinstance(error, errors.GatedRepoError):
         remedy = f"accept its terms at https://huggingface.co/{model.hub} and log in (hf auth login)"
     elif isinstance(error, errors.RevisionNotFoundError):
         remedy = f"it has no revision {revision!r}; leave it out for the newest"

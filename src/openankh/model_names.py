@@ -1,6 +1,7 @@
 """From what a user calls a model (bundled, published or a folder) to the folder that holds it."""
 
 import difflib
+import os
 from pathlib import Path
 
 from openankh.errors import UserError
@@ -20,12 +21,11 @@ def resolve(name_or_folder: Path | str, *, revision: str | None = None, trust_pi
     name = str(name_or_folder)
     if name == BUNDLED:
         return _bundled()
-    folder = Path(name_or_folder)
-    if folder.is_dir():
-        return folder
+    if name and os.path.isdir(name):
+        return Path(name)
     if model := _published(name):
         return fetch(model, revision=revision, trust_pickle=trust_pickle)
-    if folder.exists():
+    if os.path.exists(name):
         raise UserError(f"model {name}: a file; name the folder that holds the model's config.json")
     raise UserError(f"model {name!r}: no such name or folder; {_suggestion(name)}")
 
