@@ -27,6 +27,7 @@ class Corpus:
         self.folder = folder
         self.split = name
         self.manifest = manifest
+        self._vocab = Vocab(manifest.pieces)
         self.lengths: NDArray[np.int32] = np.memmap(folder / split.lengths.name, dtype="<i4", mode="r")
         self._offsets: NDArray[np.int64] = np.asarray(np.memmap(folder / split.offsets.name, dtype="<i8", mode="r"))
         # A view without the memmap class: slicing one of those costs a microsecond.
@@ -54,10 +55,10 @@ class Corpus:
             check_hashes(folder, manifest.splits[split])
         return cls(folder, manifest, split)
 
-    @cached_property
+    @property
     def vocab(self) -> Vocab:
         """The vocabulary whose ids the tokens are."""
-        return Vocab(self.manifest.pieces)
+        return self._vocab
 
     @property
     def num_proteins(self) -> int:

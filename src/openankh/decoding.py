@@ -27,7 +27,7 @@ class _LayerCache:
 class Decoding:
     """The decoder at work on B proteins; all stand at the same step.
 
-    `memory_SD` are the encoder's states of the proteins, `sources` their boundaries, `longest` the steps there is room for.
+    `memory_SD` are the encoder's states of the proteins, `sources` their boundaries, `longest` the room in steps.
     """
 
     @torch.inference_mode()
@@ -35,8 +35,8 @@ class Decoding:
         self.model, self.sources, self.longest = model, sources, longest
         self.step_number = 0
         self._ones = Documents.of_lengths([1] * len(sources))
-        self._layers = [self._cache(block.layer[1].EncDecAttention, memory_SD) for block in model.decoder.block]  # type: ignore[union-attr,index]
-        table_NH = model.decoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight  # type: ignore[union-attr,index]
+        self._layers = [self._cache(block.across.EncDecAttention, memory_SD) for block in model.decoder.blocks]
+        table_NH = model.decoder.bias_table_NH
         distance = model.config.relative_distance
         bias = bias_by_distance(table_NH, longest, distance, bidirectional=False)
         # Entry 0 is the token itself, entry n the token n steps back.
@@ -47,11 +47,10 @@ class Decoding:
         """Read one token a protein (`<pad>` first) and return the logits of the next one, (B, V)."""
         assert self.step_number < self.longest, f"room for {self.longest} steps"
         x_BD = self.model.embed_tokens(tokens_B, self._bias_back_HL.dtype)
-        for block, cache in zip(self.model.decoder.block, self._layers, strict=True):
-            own, across, feed_forward = block.layer  # type: ignore[union-attr,misc]
-            x_BD = x_BD + self._attend_back(own.SelfAttention, own.layer_norm(x_BD), cache)
-            x_BD = x_BD + self._attend_across(across.EncDecAttention, across.layer_norm(x_BD), cache)
-            x_BD = feed_forward(x_BD)
+        for block, cache in zip(self.model.decoder.blocks, self._layers, strict=True):
+            x_BD = x_BD + self._attend_back(block.own.SelfAttention, block.own.layer_norm(x_BD), cache)
+            x_BD = x_BD + self._attend_across(block.across.EncDecAttention, block.across.layer_norm(x_BD), cache)
+            x_BD = block.feed_forward(x_BD)
         self.step_number += 1
         return self.model.head(self.model.decoder.final_layer_norm(x_BD))
 

@@ -10,6 +10,7 @@ V vocabulary, N relative buckets, R distances.
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -147,6 +148,21 @@ class Block(nn.Module):
             attention.append(CrossAttentionLayer(config))
         self.layer = nn.ModuleList([*attention, FeedForwardLayer(config)])
 
+    @property
+    def own(self) -> SelfAttentionLayer:
+        """Its self-attention."""
+        return cast(SelfAttentionLayer, self.layer[0])
+
+    @property
+    def across(self) -> CrossAttentionLayer:
+        """Its attention to the encoder; only a decoder's block has it."""
+        return cast(CrossAttentionLayer, self.layer[1])
+
+    @property
+    def feed_forward(self) -> FeedForwardLayer:
+        """Its feed-forward."""
+        return cast(FeedForwardLayer, self.layer[-1])
+
 
 class Stack(nn.Module):
     """The encoder or the decoder: blocks and a final norm; the first block owns the relative bias."""
@@ -159,10 +175,19 @@ class Stack(nn.Module):
         self.is_decoder = is_decoder
         self.relative_distance = config.relative_distance
 
+    @property
+    def blocks(self) -> list[Block]:
+        """The layers, first to last."""
+        return [cast(Block, block) for block in self.block]
+
+    @property
+    def bias_table_NH(self) -> Tensor:
+        """The learned relative bias of each bucket and head."""
+        return self.blocks[0].own.SelfAttention.relative_attention_bias.weight
+
     def bias(self, documents: Documents) -> RelativeBias:
         """The relative bias that all layers add."""
-        table_NH = self.block[0].layer[0].SelfAttention.relative_attention_bias.weight  # type: ignore[union-attr]
-        return relative_bias(table_NH, documents, self.relative_distance, bidirectional=not self.is_decoder)
+        return relative_bias(self.bias_table_NH, documents, self.relative_distance, bidirectional=not self.is_decoder)
 
 
 class Ankh(nn.Module):
@@ -194,9 +219,8 @@ class Ankh(nn.Module):
         bias = self.encoder.bias(documents)
         num_layers = len(self.encoder.block)
         states = {0: x_TD} if 0 in layers else {}
-        for number, block in enumerate(self.encoder.block, start=1):
-            attention, feed_forward = block.layer  # type: ignore[union-attr,misc]
-            x_TD = feed_forward(attention(x_TD, documents, bias))
+        for number, block in enumerate(self.encoder.blocks, start=1):
+            x_TD = block.feed_forward(block.own(x_TD, documents, bias))
             if number in layers and number < num_layers:
                 states[number] = x_TD
         last_TD = self.encoder.final_layer_norm(x_TD)
@@ -209,10 +233,9 @@ class Ankh(nn.Module):
         assert len(documents) == len(sources), f"{len(documents)} targets for {len(sources)} proteins"
         y_TD = self.embed_tokens(tokens_T, memory_SD.dtype)
         bias = self.decoder.bias(documents)
-        for block in self.decoder.block:
-            attention, cross, feed_forward = block.layer  # type: ignore[union-attr,misc]
-            y_TD = attention(y_TD, documents, bias)
-            y_TD = feed_forward(cross(y_TD, memory_SD, documents, sources))
+        for block in self.decoder.blocks:
+            y_TD = block.own(y_TD, documents, bias)
+            y_TD = block.feed_forward(block.across(y_TD, memory_SD, documents, sources))
         return self.decoder.final_layer_norm(y_TD)
 
     def head(self, states_TD: Tensor) -> Tensor:
@@ -231,14 +254,14 @@ class Ankh(nn.Module):
         return self.head(self.decode_states(tokens_T, documents, memory_SD, sources))
 
 
-def project(x_TD: Tensor, layer: nn.Module) -> Tensor:
+def project(x_TD: Tensor, layer: nn.Linear) -> Tensor:
     """Apply a linear layer in the dtype of its input."""
-    return linear(x_TD, layer.weight.to(x_TD.dtype))  # type: ignore[operator,arg-type]
+    return linear(x_TD, layer.weight.to(x_TD.dtype))
 
 
-def project_together(x_TD: Tensor, *layers: nn.Module) -> tuple[Tensor, ...]:
+def project_together(x_TD: Tensor, *layers: nn.Linear) -> tuple[Tensor, ...]:
     """Apply several linear layers to the same input as one matrix product."""
-    weight = torch.cat([layer.weight.to(x_TD.dtype) for layer in layers])  # type: ignore[operator,misc]
+    weight = torch.cat([layer.weight.to(x_TD.dtype) for layer in layers])
     return linear(x_TD, weight).chunk(len(layers), dim=-1)
 
 

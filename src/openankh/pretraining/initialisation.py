@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from openankh.attention.relative_bias import relative_buckets
-from openankh.model import Ankh, Attention
+from openankh.config import ModelConfig
+from openankh.model import Ankh, Stack
 from openankh.vocab import Vocab
 
 Initialisation = Literal["published", "eager"]
@@ -45,9 +46,9 @@ def initialise(model: Ankh, vocab: Vocab, how: Initialisation, seed: int) -> Non
     if how == "eager":
         _silence(model)
         _share_variance(model.shared.weight, vocab, generator)
-        _look_around(model.encoder.block[0], model, ENCODER_PLACES, bidirectional=True)
+        _look_around(model.encoder, model.config, ENCODER_PLACES)
         if model.config.num_decoder_layers:
-            _look_around(model.decoder.block[0], model, DECODER_PLACES, bidirectional=False)
+            _look_around(model.decoder, model.config, DECODER_PLACES)
             _match(model, generator)
 
 
@@ -75,9 +76,9 @@ def _published(model: Ankh, generator: torch.Generator) -> None:
 
 
 def _silence(model: Ankh) -> None:
-    for name, module in model.named_modules():
-        if name.rsplit(".", 1)[-1] in ("o", "wo", "lm_head"):
-            nn.init.zeros_(module.weight)  # type: ignore[arg-type]
+    for name, parameter in model.named_parameters():
+        if name.split(".")[-2] in ("o", "wo", "lm_head"):
+            nn.init.zeros_(parameter)
 
 
 def _share_variance(embedding_VD: Tensor, vocab: Vocab, generator: torch.Generator) -> None:
@@ -87,16 +88,12 @@ def _share_variance(embedding_VD: Tensor, vocab: Vocab, generator: torch.Generat
     embedding_VD[sentinels] = (embedding_VD[sentinels] + common_D) * 0.5**0.5
 
 
-def _look_around(
-    first_block: nn.Module, model: Ankh, places: tuple[tuple[float, float], ...], bidirectional: bool
-) -> None:
+def _look_around(stack: Stack, config: ModelConfig, places: tuple[tuple[float, float], ...]) -> None:
     """Set the relative bias so that each head begins with a distance of its own."""
-    config = model.config
-    table_NH = first_block.layer[0].SelfAttention.relative_attention_bias.weight  # type: ignore[union-attr,index]
-    distance_N = _mean_distance(config.relative_buckets, config.relative_distance, bidirectional)
+    distance_N = _mean_distance(config.relative_buckets, config.relative_distance, not stack.is_decoder)
     for head in range(config.num_heads):
         favoured, slope = places[head % len(places)]
-        table_NH[:, head] = (-slope * (distance_N - favoured).abs()).clamp(min=DEEPEST_BIAS)  # type: ignore[index]
+        stack.bias_table_NH[:, head] = (-slope * (distance_N - favoured).abs()).clamp(min=DEEPEST_BIAS)
 
 
 def _mean_distance(num_buckets: int, max_distance: int, bidirectional: bool) -> Tensor:
@@ -113,9 +110,8 @@ def _mean_distance(num_buckets: int, max_distance: int, bidirectional: bool) -> 
 def _match(model: Ankh, generator: torch.Generator) -> None:
     """Let cross-attention compare vectors as they are; in the first layer, pass on what is found."""
     scale = (MATCH_LOGIT / (model.config.d_kv * model.config.d_model)) ** 0.5
-    for number, block in enumerate(model.decoder.block):
-        attention = block.layer[1].EncDecAttention  # type: ignore[union-attr,index]
-        assert isinstance(attention, Attention)
+    for number, block in enumerate(model.decoder.blocks):
+        attention = block.across.EncDecAttention
         attention.q.weight.copy_(_drawn(attention.q.weight.shape, generator) * scale)
         attention.k.weight.copy_(attention.q.weight)
         if number == 0:
