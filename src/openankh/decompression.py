@@ -1,7 +1,7 @@
 """Opens a file, a stream or standard input and hands out its bytes, decompressed as their first bytes demand.
 
 A stream that is cut short, damaged, followed by foreign bytes, or that swells beyond a limit ends in an InputError:
-no decompressor's own silence is trusted.
+no decompressor's own silence is trusted. Only a cut exactly between two members leaves no trace.
 """
 
 import bz2
