@@ -89,8 +89,9 @@ class PartialDemasking:
                 f"{most} residues of one protein are hidden, but the vocabulary has {vocab.num_sentinels} sentinels; "
                 "crop proteins shorter or hide fewer"
             )
-        sentinels = vocab.sentinel_ids.astype(np.uint8)[_places(counts)]
-        inputs = residues.ids.astype(np.uint8)
+        token = np.min_scalar_type(vocab.size - 1)
+        sentinels = vocab.sentinel_ids.astype(token)[_places(counts)]
+        inputs = residues.ids.astype(token)
         pairs = np.stack([sentinels, inputs[hidden]], axis=1).reshape(-1)
         inputs[hidden] = sentinels
         return Examples(close(Packed(inputs, residues.offsets)), close(Packed(pairs, _offsets(2 * counts))))
