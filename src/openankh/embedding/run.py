@@ -1,4 +1,4 @@
-"""From a FASTA file to an embedding file or store: continued where an earlier run stopped, finished or not there at all."""
+"""From a FASTA file to an embedding file or store: continued where an earlier run stopped; finished, or not there."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from openankh.embedding.embedder import Embedder, Pair
+from openankh.embedding.identity import ModelIdentity
 from openankh.embedding.survey import InputDigest, Survey
 from openankh.errors import UserError
 from openankh.fasta import FastaReader, ReadCounts
@@ -15,14 +16,6 @@ OnProgress = Callable[[int, int], None]
 """Called after each batch with the records and residues done so far, those of an earlier run included."""
 
 _GPU_LIMITS = ShardLimits(num_bytes=256 << 20, num_residues=4_000_000)
-
-
-@dataclass(frozen=True)
-class ModelIdentity:
-    """How a model is called, and the hash that tells it apart from every other."""
-
-    name: str
-    sha256: str
 
 
 @dataclass(frozen=True)

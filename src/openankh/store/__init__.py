@@ -5,7 +5,7 @@ from openankh.store.lock import sole_writer
 from openankh.store.output import Embedding, Output
 from openankh.store.provenance import DTYPES, POOLS, Dtype, Pool, Provenance
 from openankh.store.reader import EmbeddingStore
-from openankh.store.target import Target, parse_target, require_room
+from openankh.store.target import Target, num_unfinished, parse_target, require_room
 
 __all__ = [
     "DTYPES",
@@ -18,6 +18,7 @@ __all__ = [
     "Provenance",
     "ShardLimits",
     "Target",
+    "num_unfinished",
     "parse_target",
     "require_room",
     "sole_writer",

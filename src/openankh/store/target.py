@@ -11,7 +11,7 @@ from pathlib import Path
 from openankh.errors import UserError
 from openankh.files import require_free_space
 from openankh.store import hdf5, npz, parquet
-from openankh.store.journal import ShardLimits
+from openankh.store.journal import ShardLimits, read_journal
 from openankh.store.manifest import read_manifest
 from openankh.store.numbers import exported_type, itemsize
 from openankh.store.output import Output
@@ -75,6 +75,15 @@ def parse_target(name: str, overwrite: bool = False) -> Target:
         raise UserError(f"cannot write {name}: the folder {path.parent} does not exist; create it first")
     _require_replaceable(name, target)
     return target
+
+
+def num_unfinished(target: Target) -> int:
+    """How many proteins an earlier run has left safely on disk, for a later one to continue after."""
+    try:
+        begun = read_journal(partial_folder(target.path)) if target.format == STORE else None
+    except UserError:
+        return 0
+    return sum(shard.num_records for shard in begun[2]) if begun else 0
 
 
 def require_room(target: Target, needed_bytes: int) -> None:
