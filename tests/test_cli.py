@@ -58,7 +58,7 @@ def test_python_m_openankh_is_the_command() -> None:
         (["embd", "x.fasta"], ["embd", "embed", "openankh --help"]),
         (["info", "--jsn", "x"], ["--jsn", "--json", "openankh info --help"]),
         (["info"], ["openankh info --help"]),
-        (["embed", "x.fasta", "--modle", "y"], ["--modle", "--model"]),
+        (["embed", "x.fasta", "-o", "y.h5", "--modle", "z"], ["--modle", "--model"]),
         (["embed", "x.fasta", "-o", "y.h5", "--dtype", "fp8"], ["fp8", "fp32"]),
     ],
 )
