@@ -95,6 +95,20 @@ def check_files(folder: Path, manifest: Manifest, hashes: bool = True) -> None:
             raise UserError(f"{path}: not listed in {MANIFEST_NAME}, so not part of this model; remove it")
 
 
+def sha256_of_model(folder: Path, manifest: Manifest | None) -> str:
+    """A hash that tells the model of a folder apart from every other, whoever saved it and wherever it lies.
+
+    It is over the names and hashes of all files that loaders read, in hexadecimal; without a manifest they are hashed
+    first.
+    """
+    if manifest is None:
+        paths = sorted(path for path in folder.iterdir() if path.is_file() and _is_read_by_loaders(path.name))
+        hashes = {path.name: sha256_of(path) for path in paths}
+    else:
+        hashes = {name: fact.sha256 for name, fact in sorted(manifest.files.items()) if _is_read_by_loaders(name)}
+    return hashlib.sha256(json.dumps(hashes).encode("ascii")).hexdigest()
+
+
 def _is_read_by_loaders(name: str) -> bool:
     if name == MANIFEST_NAME:
         return False
