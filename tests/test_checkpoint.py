@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -226,6 +227,20 @@ def test_an_error_while_saving_leaves_the_earlier_model_and_nothing_else(folder:
     monkeypatch.setattr(checkpoint, "write_tokenizer", fail)
     with pytest.raises(KeyError):
         save_model(random_model(seed=1), ANKH, folder, FACTS)
+    assert torch.equal(logits(load_model(folder).model), logits(random_model()))
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("limit", [0, 500, 20_000, 30_000])
+def test_a_full_disk_is_one_line_and_leaves_the_earlier_model(folder: Path, limit: int):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(UserError, match=r"cannot write .*file too large .*bytes needed") as raised:
+            save_model(random_model(seed=1), ANKH, folder, FACTS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(raised.value)
     assert torch.equal(logits(load_model(folder).model), logits(random_model()))
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
 

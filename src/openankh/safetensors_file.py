@@ -13,8 +13,8 @@ from torch import Tensor
 from openankh.errors import UserError
 from openankh.json_file import parse_json_object, require_plain_file
 
-MAX_HEADER_BYTES = 4 << 20
-"""Thirty times what the largest Ankh needs; the 100 MB that the format allows would fill the memory when parsed."""
+MAX_HEADER_BYTES = 1 << 20
+"""Nine times what the largest Ankh needs; the 100 MB that the format allows would fill the memory when parsed."""
 
 Span = tuple[int, int]
 
