@@ -1,6 +1,6 @@
 """Tells what a file or folder is (a model, a corpus, embeddings, a training run, FASTA) and its main facts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,19 +172,31 @@ def _inspect_run(folder: Path) -> Finding:
     if record.get("format") != RUN or not isinstance(recipe, dict):
         raise UserError(f"{folder / RUN_RECORD}: not a record of openankh pretrain; give the folder of a run")
     lines = read_journal(folder) if (folder / "journal.jsonl").is_file() else []
-    last = {kind: line for line in lines if isinstance(kind := line.get("kind"), str)}
+    train = next((line for line in reversed(lines) if line.get("kind") == "train"), {})
+    timing = train.get("timing", {})
     facts = {
         "recipe": recipe.get("name"),
         "step": max((line["step"] for line in lines), default=0),
-        "total_steps": recipe.get("total_steps"),
+        "total_steps": timing.get("total_steps", recipe.get("total_steps")),
         "minutes": record.get("minutes"),
-        "training": _numbers(last.get("train", {})),
-        "validation": _numbers(last.get("valid", {})),
-        "checkpoints": sorted(path.name for path in folder.glob("checkpoints/step-*")),
+        "minutes_spent": round(timing.get("seconds", 0.0) / 60, 2),
+        "training": _numbers(train),
+        "speed": {name: timing[name] for name in ("tokens_a_second", "flops_utilisation") if name in timing},
+        "validation": _last_validation(lines),
+        "checkpoints": sorted(path.name for path in folder.glob("checkpoints/step-*") if ".tmp-" not in path.name),
         "best_model": str(folder / "best") if (folder / "best").is_dir() else None,
         "corpus_fingerprint": record.get("corpus_fingerprint"),
     }
     return Finding("training run", str(folder), facts)
+
+
+def _last_validation(lines: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """What the last validation measured; by objective where there are several."""
+    valid = [line for line in lines if line.get("kind") == "valid"]
+    last = [line for line in valid if line["step"] == valid[-1]["step"]]
+    if len(last) > 1:
+        return {line.get("objective", ""): _numbers(line) for line in last}
+    return _numbers(last[0]) if last else {}
 
 
 def _plain_facts(training: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -54,6 +54,8 @@ class PackingSettings:
             raise UserError(f"the crop is {self.crop} residues, but must be at least 2")
         if self.tokens < self.crop + 2:
             raise UserError(f"a batch of {self.tokens} tokens cannot hold a crop of {self.crop} residues with its ends")
+        if self.length_multiple < 1:
+            raise UserError(f"length_multiple is {self.length_multiple}, but must be at least 1 (1 crops nothing)")
 
     def cropped(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
         """How many residues of proteins of these lengths are served, (B,)."""

@@ -5,6 +5,8 @@ CUDA, plain matrices elsewhere or where FlexAttention cannot be compiled.
 """
 
 import importlib.util
+import os
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -15,7 +17,7 @@ from openankh.attention.flex import flex_packed_attention
 from openankh.attention.hankel import hankel_attention
 from openankh.attention.relative_bias import RelativeBias, bias_by_distance
 
-__all__ = ["Documents", "RelativeBias", "attend", "relative_bias"]
+__all__ = ["Documents", "RelativeBias", "attend", "is_compiled", "relative_bias"]
 
 LONGEST_DENSE = 1024
 """Tokens of a document up to which training on a CPU keeps the attention weights; beyond, it computes them again."""
@@ -33,7 +35,7 @@ def attend(
 
     T packed queries, S packed keys, H heads, K head width; `bias` as made by `relative_bias` for these documents.
     """
-    if _uses_flex(q_THK.device):
+    if is_compiled(q_THK.device):
         return flex_packed_attention(q_THK, k_SHK, v_SHK, queries, keys, bias)
     if q_THK.device.type != "cpu" or _trains_on_short(q_THK, queries, keys):
         return dense_attention(q_THK, k_SHK, v_SHK, queries, keys, bias)
@@ -42,7 +44,7 @@ def attend(
 
 def relative_bias(table_NH: Tensor, documents: Documents, max_distance: int, bidirectional: bool) -> RelativeBias:
     """The bias by distance of a learned table, as far as these documents and the device's kernel need it."""
-    span = max_distance + 1 if _uses_flex(table_NH.device) else max(documents.longest, 1)
+    span = max_distance + 1 if is_compiled(table_NH.device) else max(documents.longest, 1)
     return bias_by_distance(table_NH, span, max_distance, bidirectional)
 
 
@@ -50,5 +52,11 @@ def _trains_on_short(q_THK: Tensor, queries: Documents, keys: Documents) -> bool
     return q_THK.requires_grad and max(queries.longest, keys.longest) <= LONGEST_DENSE
 
 
-def _uses_flex(device: torch.device) -> bool:
-    return device.type == "cuda" and importlib.util.find_spec("triton") is not None
+def is_compiled(device: torch.device) -> bool:
+    """Whether kernels are compiled for this device: on CUDA where Triton is, unless OPENANKH_COMPILE=0 is set."""
+    return device.type == "cuda" and os.environ.get("OPENANKH_COMPILE") != "0" and _has_triton()
+
+
+@cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None

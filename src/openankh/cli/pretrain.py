@@ -26,7 +26,11 @@ SliceMinutes = Annotated[
 ]
 Threads = Annotated[int | None, Parameter(help="CPU threads; the same number gives the same bits.")]
 TrainingDevice = Annotated[str, Parameter(help="auto, cpu, cuda or cuda:N; auto takes a GPU when it sees one.")]
+Licence = Annotated[str, Parameter(help="The model's licence, an SPDX name such as CC-BY-4.0, told in its folder.")]
 ListRecipes = Annotated[bool, Parameter(name="--list", negative=(), help="Show the recipes and stop.")]
+ShowSettings = Annotated[
+    bool, Parameter(name="--settings", negative=(), help="Show the recipe's settings, changes included, and stop.")
+]
 
 
 def pretrain(
@@ -40,17 +44,21 @@ def pretrain(
     slice_minutes: SliceMinutes = None,
     threads: Threads = None,
     device: TrainingDevice = "auto",
+    licence: Licence = "",
     list_recipes: ListRecipes = False,
+    show_settings: ShowSettings = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:
     """Train a new model by a recipe.
 
-    The exit code is 0 when the run is finished, 75 when it stopped earlier and can be resumed.
+    SIGTERM, SIGUSR1 and Ctrl-C stop a run with a checkpoint; the same command with --resume goes on. The exit code is
+    0 when the run is finished, 75 when it stopped earlier and can be resumed.
     """
     import torch
 
     from openankh.pretraining.recipes import recipe_named
+    from openankh.pretraining.settings import setting_values
     from openankh.pretraining.stop_signals import STOPPED_EXIT_CODE
     from openankh.pretraining.training_run import RunOptions
     from openankh.pretraining.training_run import pretrain as run
@@ -59,13 +67,16 @@ def pretrain(
         report.table(_recipe_rows(), as_json=json)
         return 0
     chosen = recipe_named(recipe, settings)
+    if show_settings:
+        report.result(setting_values(chosen), as_json=json)
+        return 0
     if corpus is None or out is None:
         raise UserError("pretrain needs --corpus CORPUS, made by `openankh prepare`, and --out RUN, a folder")
     if threads is not None:
         if threads < 1:
             raise UserError(f"--threads {threads}: give at least 1")
         torch.set_num_threads(threads)
-    options = RunOptions(corpus, out, resume, minutes, slice_minutes, _device(device))
+    options = RunOptions(corpus, out, resume, minutes, slice_minutes, _device(device), licence)
     with _progress(quiet) as progress:
         summary = run(chosen, options, progress)
     report.result(summary, as_json=json)
@@ -80,9 +91,11 @@ def _device(name: str) -> str:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UserError(f"--device {name}: not a device; give auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"--device {name}: no CUDA GPU is visible here; give cpu")
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UserError(f"--device {name}: give auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"--device {name}: {torch.cuda.device_count()} CUDA GPUs are visible here; give cpu or another")
     return name
 
 

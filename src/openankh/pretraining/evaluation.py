@@ -1,16 +1,18 @@
 """How well a model predicts hidden residues of proteins it was not trained on."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from openankh.model import Ankh
-from openankh.objectives import Objective
-from openankh.packing import Batches, PackingSettings, Proteins
+from openankh.objectives import Examples, Objective
+from openankh.packed import Packed
+from openankh.packing import Proteins, shift_right
 from openankh.pretraining.objective_loss import TargetWeights, batch_loss
+from openankh.pretraining.pairs import PackedPairs
 
 EVALUATION_SEED = 1
 
@@ -30,16 +32,6 @@ class Evaluation:
         return math.exp(min(self.residue_loss, 700.0))
 
 
-@dataclass(frozen=True)
-class InFileOrder:
-    """Serves the proteins of a corpus as they lie."""
-
-    num: int
-
-    def at(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        return positions % self.num
-
-
 @torch.no_grad()
 def evaluate(
     model: Ankh,
@@ -49,28 +41,52 @@ def evaluate(
     device: torch.device = torch.device("cpu"),  # noqa: B008
     crop: int = 512,
     max_tokens: int | None = None,
+    batch_tokens: int = 8192,
 ) -> Evaluation:
     """Hide residues of each protein once, always the same ones, and let the model predict them.
 
-    Proteins beyond `crop` residues are cropped at one place; `max_tokens` ends early, after so many encoder tokens.
+    What is hidden, and where a protein beyond `crop` residues is cropped, depends on its number in the corpus alone,
+    so `batch_tokens`, which bounds the encoder tokens worked on at once, changes speed and memory but not the result.
+    `max_tokens` ends early: no protein follows the one that reaches so many encoder tokens.
     """
-    order = InFileOrder(len(corpus.lengths))
-    batches = Batches(corpus, order, objective, PackingSettings(max(8192, crop + 2), crop), EVALUATION_SEED)
     total = residues = 0.0
-    num_tokens = num_residues = num_read = position = 0
-    while position < order.num and (max_tokens is None or num_read < max_tokens):
-        batch = batches.at(position, end=order.num)
+    num_tokens = num_residues = 0
+    for batch in _batches(_examples(corpus, objective, crop, max_tokens), batch_tokens):
         sums = batch_loss(model, batch, corpus.vocab, TargetWeights(), dtype, device)
         total, residues = total + float(sums.total), residues + float(sums.residues)
         num_tokens, num_residues = num_tokens + sums.num_tokens, num_residues + sums.num_residues
-        num_read, position = num_read + len(batch.inputs.ids), batch.next_position
     return Evaluation(total / num_tokens, residues / max(num_residues, 1), num_tokens, num_residues)
 
 
-def unigram_perplexity(train: NDArray[np.integer], valid: NDArray[np.integer], vocab_size: int) -> float:
-    """Perplexity of `valid` residues under the residue frequencies of `train` (one added to each count)."""
-    counts = np.bincount(train, minlength=vocab_size)[:vocab_size] + (np.bincount(valid, minlength=vocab_size) > 0)
-    observed = np.bincount(valid, minlength=vocab_size)
-    seen = observed > 0
-    log_share = np.log(counts[seen] / counts.sum())
-    return float(np.exp(-(observed[seen] * log_share).sum() / observed.sum()))
+def _examples(corpus: Proteins, objective: Objective, crop: int, max_tokens: int | None) -> list[Examples]:
+    """One protein's inputs and targets each, shortest inputs first: attention takes equals together."""
+    examples: list[Examples] = []
+    num_read = 0
+    for number in range(len(corpus.lengths)):
+        if max_tokens is not None and num_read >= max_tokens:
+            break
+        rng = np.random.Generator(np.random.Philox(key=np.array([EVALUATION_SEED, number], np.uint64)))
+        ids, _ = corpus.gather(np.array([number]))
+        start = int(rng.integers(0, max(len(ids) - crop, 0) + 1))
+        examples.append(objective.examples(Packed.join([ids[start : start + crop]]), corpus.vocab, rng))
+        num_read += len(examples[-1].inputs.ids)
+    return sorted(examples, key=lambda example: len(example.inputs.ids))
+
+
+def _batches(examples: list[Examples], max_tokens: int) -> Iterator[PackedPairs]:
+    """As many examples together as `max_tokens` encoder tokens hold, at least one."""
+    batch: list[Examples] = []
+    num_tokens = 0
+    for example in examples:
+        if batch and num_tokens + len(example.inputs.ids) > max_tokens:
+            yield _joined(batch)
+            batch, num_tokens = [], 0
+        batch.append(example)
+        num_tokens += len(example.inputs.ids)
+    if batch:
+        yield _joined(batch)
+
+
+def _joined(examples: list[Examples]) -> PackedPairs:
+    targets = Packed.join([example.targets.ids for example in examples])
+    return PackedPairs(Packed.join([example.inputs.ids for example in examples]), shift_right(targets), targets)

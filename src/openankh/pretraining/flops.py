@@ -56,7 +56,9 @@ def measured_peak(device: torch.device | str, dtype: torch.dtype, seconds: float
     A stand-in for a figure from a data sheet, which on a CPU nothing attains.
     """
     size = 8192 if torch.device(device).type == "cuda" else 1024
-    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    # A generator of its own: the one that the run's state keeps must not be moved by a measurement.
+    generator = torch.Generator(device).manual_seed(0)
+    left, right = (torch.randn(size, size, device=device, generator=generator).to(dtype) for _ in range(2))
     torch.mm(left, right)
     best, end = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < end:

@@ -16,7 +16,10 @@ from openankh.vocab import Vocab
 Initialisation = Literal["published", "eager"]
 
 MATCH_LOGIT = 20.0
-"""How strongly, in nats, cross-attention begins by preferring a vector equal to its own."""
+"""How strongly, in nats, cross-attention begins by preferring a sentinel's own mark."""
+
+MARK_STRENGTH = 3.0
+"""Root mean square of a sentinel's mark beside the 1 of an embedding."""
 
 ENCODER_PLACES = ((-1.0, 1.5), (1.0, 1.5), (-3.5, 1.0), (3.5, 1.0), (0.0, 0.3), (0.0, 0.0), (-2.0, 1.5), (2.0, 1.5))
 DECODER_PLACES = ((-1.0, 2.0), (-2.0, 2.0), (0.0, 0.5), (0.0, 0.0), (0.0, 0.0), (0.0, 0.1), (0.0, 2.0), (-4.0, 1.0))
@@ -37,19 +40,19 @@ def initialise(model: Ankh, vocab: Vocab, how: Initialisation, seed: int) -> Non
     `published`: T5's own scales.
 
     `eager`: every branch writes nothing at first (output projections and head are zero) but the decoder's first
-    cross-attention, which begins by matching equal vectors and passing on what it finds there: so a decoder's
-    sentinel reads the encoder's state at the same sentinel from the first step on. Sentinels share half of their
-    variance, and heads begin by looking at different distances.
+    cross-attention, which begins by matching equal sentinels and passing on what it finds there: so a decoder's
+    sentinel reads the encoder's state at the same sentinel from the first step on. All sentinels are one vector
+    but for that mark, and heads begin by looking at different distances.
     """
     generator = torch.Generator().manual_seed(seed)
     _published(model, generator)
     if how == "eager":
         _silence(model)
-        _share_variance(model.shared.weight, vocab, generator)
+        marks_DM = _mark_sentinels(model.shared.weight, vocab, generator)
         _look_around(model.encoder, model.config, ENCODER_PLACES)
         if model.config.num_decoder_layers:
             _look_around(model.decoder, model.config, DECODER_PLACES)
-            _match(model, generator)
+            _match(model, marks_DM, generator)
 
 
 def _published(model: Ankh, generator: torch.Generator) -> None:
@@ -81,11 +84,20 @@ def _silence(model: Ankh) -> None:
             nn.init.zeros_(parameter)
 
 
-def _share_variance(embedding_VD: Tensor, vocab: Vocab, generator: torch.Generator) -> None:
-    """Give all sentinels a part in common: to the encoder they mean the same thing."""
+def _mark_sentinels(embedding_VD: Tensor, vocab: Vocab, generator: torch.Generator) -> Tensor:
+    """Give all sentinels the same vector but for a mark of their own in directions nothing else uses: (D, marks).
+
+    To the encoder a sentinel means "hidden", whichever it is; the mark only has to reach the cross-attention, and is
+    strong so that what the layers write beside it does not drown it.
+    """
+    width = embedding_VD.shape[1]
+    marks_DM = torch.linalg.qr(_drawn(torch.Size((width, max(1, width // 3))), generator)).Q
     sentinels = torch.from_numpy(vocab.sentinel_ids.copy())
-    common_D = _drawn(embedding_VD.shape[1:], generator)
-    embedding_VD[sentinels] = (embedding_VD[sentinels] + common_D) * 0.5**0.5
+    embedding_VD[sentinels] = _drawn(embedding_VD.shape[1:], generator)
+    embedding_VD.sub_(embedding_VD @ marks_DM @ marks_DM.t())
+    own_SM = torch.nn.functional.normalize(_drawn(torch.Size((len(sentinels), marks_DM.shape[1])), generator))
+    embedding_VD[sentinels] += MARK_STRENGTH * width**0.5 * own_SM @ marks_DM.t()
+    return marks_DM
 
 
 def _look_around(stack: Stack, config: ModelConfig, places: tuple[tuple[float, float], ...]) -> None:
@@ -107,12 +119,14 @@ def _mean_distance(num_buckets: int, max_distance: int, bidirectional: bool) -> 
     return total / count.clamp(min=1)
 
 
-def _match(model: Ankh, generator: torch.Generator) -> None:
-    """Let cross-attention compare vectors as they are; in the first layer, pass on what is found."""
-    scale = (MATCH_LOGIT / (model.config.d_kv * model.config.d_model)) ** 0.5
+def _match(model: Ankh, marks_DM: Tensor, generator: torch.Generator) -> None:
+    """Let cross-attention compare marks; in the first layer, pass on what is found."""
+    config = model.config
+    scale = (MATCH_LOGIT / (config.d_kv * config.d_model)) ** 0.5
     for number, block in enumerate(model.decoder.blocks):
         attention = block.across.EncDecAttention
-        attention.q.weight.copy_(_drawn(attention.q.weight.shape, generator) * scale)
+        mixing_IM = _drawn(torch.Size((config.inner, marks_DM.shape[1])), generator)
+        attention.q.weight.copy_(scale * mixing_IM @ marks_DM.t())
         attention.k.weight.copy_(attention.q.weight)
         if number == 0:
             basis_ID = _orthogonal(attention.v.weight.shape, generator)

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from openankh.attention import Documents
+from openankh.attention import Documents, is_compiled
 from openankh.model import Ankh
 from openankh.packed import Packed
-from openankh.packing import Batch
-from openankh.vocab import Vocab
+from openankh.pretraining.filling import filled
+from openankh.pretraining.pairs import Pairs
+from openankh.vocab import PAD, Vocab
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,9 @@ class TargetWeights:
     encoder: float = 0.0
 
     def of(self, targets: np.ndarray, vocab: Vocab) -> np.ndarray:
-        """The weight of each target token, fp32 (T,)."""
-        return np.where(is_residue(targets, vocab), np.float32(1), np.float32(self.others))
+        """The weight of each target token, fp32 (T,); a filler's `<pad>` counts nothing."""
+        of_others = np.where(targets == PAD, np.float32(0), np.float32(self.others))
+        return np.where(is_residue(targets, vocab), np.float32(1), of_others)
 
 
 def is_residue(tokens: np.ndarray, vocab: Vocab) -> np.ndarray:
@@ -52,37 +54,41 @@ def is_residue(tokens: np.ndarray, vocab: Vocab) -> np.ndarray:
 
 
 def batch_loss(
-    model: Ankh, batch: Batch, vocab: Vocab, weights: TargetWeights, dtype: torch.dtype, device: torch.device
+    model: Ankh, pairs: Pairs, vocab: Vocab, weights: TargetWeights, dtype: torch.dtype, device: torch.device
 ) -> LossSums:
-    """Run encoder and decoder on a batch; `weighted` is what training minimises, divided by the sum of weights."""
-    sources, targets = documents_of(batch.inputs), documents_of(batch.targets)
-    memory_SD = model.encode(to_tensor(batch.inputs.ids, device), sources, dtype=dtype).last_TD
-    logits_TV = model.decode(to_tensor(batch.decoder_inputs.ids, device), targets, memory_SD, sources)
-    loss_T = cross_entropy(logits_TV.float(), to_tensor(batch.targets.ids, device), reduction="none")
-    residue = is_residue(batch.targets.ids, vocab)
-    weight_T = torch.from_numpy(weights.of(batch.targets.ids, vocab)).to(device)
-    residue_T = torch.from_numpy(residue).to(device)
-    weighted = (loss_T * weight_T).sum()
+    """Run encoder and decoder on packed pairs; `weighted` is what training minimises, over the sum of weights."""
+    num_tokens = len(pairs.targets.ids)
+    if is_compiled(device):
+        pairs = filled(pairs)
+    sources, targets = documents_of(pairs.inputs), documents_of(pairs.targets)
+    memory_SD = model.encode(to_tensor(pairs.inputs.ids, device), sources, dtype=dtype).last_TD
+    logits_TV = model.decode(to_tensor(pairs.decoder_inputs.ids, device), targets, memory_SD, sources)
+    target_T = to_tensor(pairs.targets.ids, device)
+    loss_T = cross_entropy(logits_TV.float(), target_T, reduction="none", ignore_index=PAD)
+    residue = is_residue(pairs.targets.ids, vocab)
+    weighted = (loss_T * torch.from_numpy(weights.of(pairs.targets.ids, vocab)).to(device)).sum()
     if weights.encoder:
-        weighted = weighted + weights.encoder * encoder_loss(model, batch, vocab, memory_SD)
+        weighted = weighted + weights.encoder * encoder_loss(model, pairs, vocab, memory_SD)
     return LossSums(
         weighted=weighted,
         total=loss_T.detach().sum(),
-        residues=(loss_T.detach() * residue_T).sum(),
-        num_tokens=len(residue),
+        residues=(loss_T.detach() * torch.from_numpy(residue).to(device)).sum(),
+        num_tokens=num_tokens,
         num_residues=int(residue.sum()),
     )
 
 
-def encoder_loss(model: Ankh, batch: Batch, vocab: Vocab, memory_SD: Tensor) -> Tensor:
+def encoder_loss(model: Ankh, pairs: Pairs, vocab: Vocab, memory_SD: Tensor) -> Tensor:
     """The negative log-likelihood, added up, of hidden residues read by the head from the encoder's sentinels at once.
 
     An auxiliary loss for objectives that show each hidden residue as one sentinel; the decoder has no part in it.
     """
-    device = memory_SD.device
-    at_sentinel = torch.from_numpy(np.isin(batch.inputs.ids, vocab.sentinel_ids)).to(device)
-    residues = batch.targets.ids[is_residue(batch.targets.ids, vocab)]
-    return cross_entropy(model.head(memory_SD[at_sentinel]).float(), to_tensor(residues, device), reduction="sum")
+    # Places found on the CPU: a GPU asked for them would have to be waited for.
+    places = np.flatnonzero(np.isin(pairs.inputs.ids, vocab.sentinel_ids))
+    residues = pairs.targets.ids[is_residue(pairs.targets.ids, vocab)]
+    assert len(places) == len(residues), "not every hidden residue is shown as one sentinel"
+    states_RD = memory_SD[to_tensor(places, memory_SD.device)]
+    return cross_entropy(model.head(states_RD).float(), to_tensor(residues, memory_SD.device), reduction="sum")
 
 
 def documents_of(sequences: Packed) -> Documents:

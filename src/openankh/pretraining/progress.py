@@ -1,13 +1,18 @@
-"""What a person at the terminal sees of a training run, on standard error."""
+"""What a person sees of a training run, on standard error."""
 
 import math
+import sys
 import time
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_MEMORY = 0.98
+"""What a step counts among the recent ones beside the step after it: about 50 count."""
 
 
 @dataclass(frozen=True)
@@ -38,24 +43,90 @@ class Report:
         return " · ".join(parts)
 
 
-class TrainingProgress:
-    """A bar with the newest report; where standard error is no terminal, a line now and then.
+@dataclass(frozen=True)
+class Recent:
+    """Sums over the recent steps, older ones fading: single steps jump too much to be read."""
 
-    `total_steps` None is a run whose end is not known yet.
-    """
+    steps: float = 0.0
+    losses: float = 0.0
+    tokens: float = 0.0
+    flops: float = 0.0
+    seconds: float = 0.0
+
+    def plus(self, loss: float, tokens: int, flops: int, seconds: float) -> "Recent":
+        """With one step more."""
+        return Recent(
+            self.steps * _MEMORY + 1,
+            self.losses * _MEMORY + loss,
+            self.tokens * _MEMORY + tokens,
+            self.flops * _MEMORY + flops,
+            self.seconds * _MEMORY + seconds,
+        )
+
+    @property
+    def loss(self) -> float:
+        """Mean loss of a step."""
+        return self.losses / self.steps
+
+    @property
+    def tokens_a_second(self) -> float:
+        """Tokens read in a second of stepping."""
+        return self.tokens / self.seconds
+
+    @property
+    def flops_a_second(self) -> float:
+        """Operations in a second of stepping."""
+        return self.flops / self.seconds
+
+
+class Progress(Protocol):
+    """Where a run shows itself; `total_steps` None is a run whose end is not known yet."""
+
+    total_steps: int | None
+
+    def show(self, report: Report) -> None: ...
+
+    def say(self, line: str) -> None: ...
+
+
+class PlainProgress:
+    """A line now and then, by nothing but Python itself."""
+
+    def __init__(self, total_steps: int | None = None, seconds_between_lines: float = 30.0):
+        self.total_steps = total_steps
+        self.seconds_between_lines = seconds_between_lines
+        self._next_line = 0.0
+
+    def show(self, report: Report) -> None:
+        """Show a report, unless the last one was shown a moment ago."""
+        if time.monotonic() >= self._next_line or report.step == self.total_steps:
+            self._next_line = time.monotonic() + self.seconds_between_lines
+            total = f"/{self.total_steps}" if self.total_steps else ""
+            self.say(f"step {report.step}{total} · {report}")
+
+    def say(self, line: str) -> None:
+        """Print one line."""
+        print(line, file=sys.stderr, flush=True)
+
+
+class TrainingProgress(PlainProgress):
+    """A bar with the newest report; where standard error is no terminal, a line now and then."""
 
     def __init__(
         self,
         total_steps: int | None,
         first_step: int = 0,
-        console: Console | None = None,
+        console: "Console | None" = None,
         seconds_between_lines: float = 30.0,
     ):
+        # Imported here, so that a machine without rich can train.
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as Bars
+
+        super().__init__(total_steps, seconds_between_lines)
         self.console = console or Console(stderr=True)
-        self.total_steps = total_steps
-        self.seconds_between_lines = seconds_between_lines
-        self._next_line = 0.0
-        self._bar = Progress(
+        self._bar = Bars(
             TextColumn("step"), MofNCompleteColumn(), BarColumn(bar_width=24), TextColumn("{task.description}"),
             console=self.console, disable=not self.console.is_terminal,
         )  # fmt: skip
@@ -65,10 +136,8 @@ class TrainingProgress:
         """Show a report; between lines on a file it is passed over."""
         if self.console.is_terminal:
             self._bar.update(self._task, completed=report.step, total=self.total_steps, description=str(report))
-        elif time.monotonic() >= self._next_line or report.step == self.total_steps:
-            self._next_line = time.monotonic() + self.seconds_between_lines
-            total = f"/{self.total_steps}" if self.total_steps else ""
-            self.say(f"step {report.step}{total} · {report}")
+        else:
+            super().show(report)
 
     def say(self, line: str) -> None:
         """Print one line above the bar, as it is."""

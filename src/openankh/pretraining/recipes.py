@@ -3,22 +3,35 @@
 A setting is changed with `key=value`, dots leading inside (`optimiser.learning_rate=0.01`).
 """
 
-import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+import numpy as np
 
 from openankh.config import ModelConfig
 from openankh.errors import UserError
 from openankh.objectives import Objective, RandomResidues
+from openankh.packed import Packed
 from openankh.packing import PackingSettings
 from openankh.pretraining.initialisation import Initialisation
 from openankh.pretraining.optimisers import OptimiserSettings
 from openankh.pretraining.schedule import Schedule
+from openankh.pretraining.settings import changed, nearest
 from openankh.vocab import Vocab, ankh_vocab, openankh_vocab
 
+VocabularyName = Literal["openankh", "ankh"]
+Dtype = Literal["fp32", "bf16"]
 VOCABULARIES: dict[str, Callable[[], Vocab]] = {"openankh": openankh_vocab, "ankh": ankh_vocab}
+
+_COUNTS = ("total_steps", "accumulation", "valid_every", "valid_tokens", "checkpoint_every", "keep_checkpoints")
+_LEAST = dict.fromkeys(_COUNTS, 1) | {"warmup_steps": 0, "seed": 0, "other_targets": 0.0, "encoder_loss": 0.0}
+_LEGAL = {
+    "vocabulary": get_args(VocabularyName),
+    "dtype": get_args(Dtype),
+    "initialisation": get_args(Initialisation),
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +46,7 @@ class Recipe:
 
     name: str
     model: ModelConfig
-    vocabulary: Literal["openankh", "ankh"] = "openankh"
+    vocabulary: VocabularyName = "openankh"
     objective: Objective = field(default_factory=Objective)
     packing: PackingSettings = field(default_factory=PackingSettings)
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
@@ -45,7 +58,7 @@ class Recipe:
     other_targets: float = 1.0
     encoder_loss: float = 0.0
     initialisation: Initialisation = "published"
-    dtype: Literal["fp32", "bf16"] = "bf16"
+    dtype: Dtype = "bf16"
     seed: int = 0
     valid_every: int = 500
     valid_tokens: int = 200_000
@@ -53,17 +66,32 @@ class Recipe:
     keep_checkpoints: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("total_steps", "accumulation", "valid_every", "valid_tokens", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}, but must be at least 1")
-        if self.vocabulary not in VOCABULARIES:
-            raise UserError(f"vocabulary is {self.vocabulary!r}, but must be one of {', '.join(VOCABULARIES)}")
-        for name, legal in (("dtype", ("fp32", "bf16")), ("initialisation", ("published", "eager"))):
+        for name, least in _LEAST.items():
+            if not least <= getattr(self, name):
+                raise UserError(f"{name} is {getattr(self, name)}, but must be at least {least}")
+        if not self.clip_norm > 0:
+            raise UserError(f"clip_norm is {self.clip_norm}, but must be above 0 (inf clips nothing)")
+        for name, legal in _LEGAL.items():
             if getattr(self, name) not in legal:
                 raise UserError(f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(legal)}")
-        size = VOCABULARIES[self.vocabulary]().size
-        if self.model.vocab_size < size:
-            raise UserError(f"model.vocab_size is {self.model.vocab_size}, but vocabulary has {size} pieces")
+        if self.seed >= 2**63:
+            raise UserError(f"seed is {self.seed}, but must be below 2**63")
+        self._check_model()
+
+    def _check_model(self) -> None:
+        """The model can show what the objective makes of the longest crop."""
+        if self.model.vocab_size < self.vocab.size:
+            raise UserError(f"model.vocab_size is {self.model.vocab_size}, but vocabulary has {self.vocab.size} pieces")
+        if self.model.num_decoder_layers < 1:
+            raise UserError("model.num_decoder_layers is 0, but training needs a decoder: give at least 1")
+        longest = Packed.join([np.full(self.packing.crop, self.vocab.residue_ids[0])])
+        for objective in self.objectives:
+            objective.examples(longest, self.vocab, np.random.default_rng(0))
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What is trained, and what a validation measures one by one."""
+        return (self.objective,)
 
     @property
     def vocab(self) -> Vocab:
@@ -94,6 +122,27 @@ def nano() -> Recipe:
         valid_every=1000,
         valid_tokens=150_000,
         checkpoint_every=500,
+    )
+
+
+def nano_gpu() -> Recipe:
+    """As the bundled model, for one GPU: 14,755,840 parameters, 28.1 MiB in bf16, batches of 65,408 tokens.
+
+    Command: openankh pretrain nano_gpu --corpus CORPUS --out RUN --minutes 30. Hardware: one GPU with bf16. Its rates
+    are those of nano, not tuned for the larger batch.
+    """
+    return replace(
+        nano(),
+        name="nano_gpu",
+        model=ModelConfig(
+            vocab_size=256, d_model=320, d_ff=768, d_kv=32, num_heads=10, num_encoder_layers=10, num_decoder_layers=2
+        ),
+        packing=PackingSettings(tokens=65_408, crop=512, length_multiple=32),
+        warmup_steps=200,
+        valid_every=2000,
+        valid_tokens=1_000_000,
+        checkpoint_every=1000,
+        keep_checkpoints=1,
     )
 
 
@@ -169,6 +218,7 @@ def _published_ankh(name: str, model: ModelConfig, learning_rate: float, protein
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "micro": micro,
     "nano": nano,
+    "nano_gpu": nano_gpu,
     "ankh_base": ankh_base,
     "ankh_large": ankh_large,
 }
@@ -177,20 +227,16 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 def recipe_named(name: str, changes: Sequence[str] = ()) -> Recipe:
     """The recipe of that name with `key=value` changes; UserError names the nearest legal name or key."""
     if name not in RECIPES:
-        raise UserError(f"no recipe {name!r}{_nearest(name, list(RECIPES))}; recipes: {', '.join(RECIPES)}")
-    recipe = RECIPES[name]()
-    for change in changes:
-        key, equals, value = change.partition("=")
-        if not equals:
-            raise UserError(f"{change!r} is not a setting; write key=value, such as seed=1")
-        recipe = _changed(recipe, key.split("."), value, key)
-    return recipe
+        raise UserError(f"no recipe {name!r}{nearest(name, list(RECIPES))}; recipes: {', '.join(RECIPES)}")
+    return changed(RECIPES[name](), changes)
 
 
 def to_json(value: Any) -> Any:
     """A recipe, or any of its parts, as JSON values; a part that could be of several kinds tells its own."""
     if is_dataclass(value):
         return {"kind": type(value).__name__} | {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -200,38 +246,3 @@ def differences(ours: Any, theirs: Any, path: str = "") -> list[str]:
         keys = sorted(ours.keys() | theirs.keys())
         return [d for key in keys for d in differences(ours.get(key), theirs.get(key), f"{path}.{key}".lstrip("."))]
     return [] if ours == theirs else [path]
-
-
-def _changed(value: Any, keys: list[str], text: str, whole_key: str) -> Any:
-    legal = [f.name for f in fields(value)]
-    key, *deeper = keys
-    if key not in legal:
-        raise UserError(f"no setting {whole_key!r}{_nearest(key, legal)}; here are: {', '.join(legal)}")
-    old = getattr(value, key)
-    if is_dataclass(old) != bool(deeper):
-        told = (
-            f"give one of its parts, {whole_key}.{fields(old)[0].name} say" if is_dataclass(old) else "it has no parts"
-        )
-        raise UserError(f"setting {whole_key!r} cannot be given so: {told}")
-    new = _changed(old, deeper, text, whole_key) if deeper else _parsed(text, old, whole_key)
-    return replace(value, **{key: new})
-
-
-def _parsed(text: str, old: Any, key: str) -> Any:
-    """`text` as a value of the kind that `old` is."""
-    try:
-        new = text if isinstance(old, str) else json.loads(text.lower() if text in ("True", "False") else text)
-    except ValueError:
-        new = None if text == "None" else text
-    if isinstance(old, float) and isinstance(new, int) and not isinstance(new, bool):
-        new = float(new)
-    if isinstance(old, tuple) and isinstance(new, list):
-        new = tuple(new)
-    if old is not None and type(new) is not type(old):
-        raise UserError(f"setting {key}={text!r}: a value like {old!r} is needed")
-    return new
-
-
-def _nearest(name: str, legal: list[str]) -> str:
-    close = get_close_matches(name, legal, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

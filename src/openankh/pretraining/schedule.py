@@ -113,8 +113,7 @@ class StepPlan:
     def settled(self, num_steps_done: int, seconds_left: float, seconds_a_step: float) -> "StepPlan":
         """The plan that ends when the time does, at the speed measured: at least one more step."""
         assert self.may_settle(num_steps_done), "the learning rate is falling already: the total is fixed"
-        total_steps = num_steps_done + max(1, int(seconds_left / seconds_a_step))
-        return replace(self, total_steps=max(total_steps, self.warmup_steps + 1))
+        return replace(self, total_steps=num_steps_done + max(1, int(seconds_left / seconds_a_step)))
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON keeps it, inside a training checkpoint."""

@@ -1,6 +1,7 @@
-"""Being asked to stop: SIGTERM and Ctrl-C end a run after the step in hand, with a checkpoint."""
+"""Being asked to stop: SIGTERM, SIGUSR1 and Ctrl-C end a run after the step in hand, with a checkpoint."""
 
 import signal
+import threading
 from types import FrameType, TracebackType
 
 STOPPED_EXIT_CODE = 75
@@ -8,14 +9,19 @@ STOPPED_EXIT_CODE = 75
 
 
 class StopSignals:
-    """While entered, SIGTERM and SIGINT only set `received`; a second SIGINT interrupts at once."""
+    """While entered, these signals only set `received`; a second SIGINT interrupts at once.
+
+    Only a process's main thread can be asked so; in another one nothing is ever received.
+    """
 
     def __init__(self) -> None:
         self.received: str | None = None
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "StopSignals":
-        for number in (signal.SIGTERM, signal.SIGINT):
+        if threading.current_thread() is not threading.main_thread():
+            return self
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
             self._previous[number] = signal.signal(number, self._receive)
         return self
 

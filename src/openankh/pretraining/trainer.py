@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
+from openankh.attention import is_compiled
 from openankh.errors import UserError
-from openankh.model import Ankh
+from openankh.model import Ankh, FeedForwardLayer, RMSNorm
 from openankh.order import Order
 from openankh.packing import Batch, Batches, Proteins
+from openankh.pretraining.batches_ahead import BatchesAhead
 from openankh.pretraining.flops import training_flops
 from openankh.pretraining.initialisation import initialise
 from openankh.pretraining.objective_loss import LossSums, TargetWeights, batch_loss
@@ -46,9 +49,12 @@ class Trainer:
         self.model = Ankh(recipe.model)
         initialise(self.model, recipe.vocab, recipe.initialisation, recipe.seed)
         self.model.to(device)
+        if is_compiled(device):
+            compile_layers(self.model)
         self.optimiser = build_optimiser(self.model, recipe.optimiser)
         order = Order(len(corpus.lengths), recipe.seed)
-        self.batches = Batches(corpus, order, recipe.objective, recipe.packing, recipe.seed)
+        batches = Batches(corpus, order, recipe.objective, recipe.packing, recipe.seed)
+        self.batches = batches if device.type == "cpu" else BatchesAhead(batches)
         self.step = 0
         self.position = 0
 
@@ -65,7 +71,7 @@ class Trainer:
         update = self._update(batches, sums, norm)
         if not (math.isfinite(norm) and math.isfinite(update.loss)):
             self.optimiser.zero_grad()
-            raise self._not_finite(update, batches)
+            raise self._not_finite(update, batches, sums)
         self.optimiser.step(learning_rate_factor)
         self.optimiser.zero_grad()
         self.step, self.position = self.step + 1, batches[-1].next_position
@@ -82,10 +88,10 @@ class Trainer:
 
     def _next_batches(self) -> list[Batch]:
         batches: list[Batch] = []
-        for batch in self.batches.start_from(self.position):
-            batches.append(batch)
-            if len(batches) == self.recipe.accumulation:
-                break
+        position = self.position
+        for _ in range(self.recipe.accumulation):
+            batches.append(self.batches.at(position))
+            position = batches[-1].next_position
         return batches
 
     def _accumulate(self, batch: Batch, weights: TargetWeights, whole_weight: float) -> LossSums:
@@ -109,11 +115,19 @@ class Trainer:
             flops=sum(training_flops(self.recipe.model, b.inputs.lengths, b.targets.lengths) for b in batches),
         )
 
-    def _not_finite(self, update: Update, batches: list[Batch]) -> NotFiniteError:
-        first, last = batches[0], batches[-1]
-        some = ", ".join(str(number) for number in first.proteins[:5])
+    def _not_finite(self, update: Update, batches: list[Batch], sums: list[LossSums]) -> NotFiniteError:
+        guilty = [batch for batch, own in zip(batches, sums, strict=True) if not math.isfinite(own.total)]
+        batch = (guilty or batches)[0]
+        some = ", ".join(str(number) for number in batch.proteins[:5])
         return NotFiniteError(
-            f"step {self.step}: loss {update.loss:.4g}, gradient norm {update.gradient_norm:.4g} in the batch at "
-            f"positions {first.position} to {last.next_position - 1} (corpus proteins {some}, …); the weights were not "
-            "touched: lower the learning rate, or resume from the last checkpoint"
+            f"step {self.step + 1}: loss {update.loss:.4g}, gradient norm {update.gradient_norm:.4g} in the batch "
+            f"at positions {batch.position} to {batch.next_position - 1} (corpus proteins {some}, …); the weights were "
+            "not touched: begin a new run with a lower learning rate, or go on from the last checkpoint with --resume"
         )
+
+
+def compile_layers(model: nn.Module, backend: str = "inductor") -> None:
+    """Compile norms and feed-forwards in place: between the attentions, where memory traffic is what costs."""
+    for module in model.modules():
+        if isinstance(module, RMSNorm | FeedForwardLayer):
+            module.compile(backend=backend, dynamic=True)

@@ -5,8 +5,9 @@ RUN/ holds run.json (what was begun), journal.jsonl, tensorboard/, checkpoints/ 
 
 import math
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -14,22 +15,25 @@ import torch
 from openankh.checkpoint import save_model
 from openankh.corpus import Corpus
 from openankh.errors import UserError
+from openankh.files import require_free_space
+from openankh.objectives import Objective
 from openankh.pretraining.checkpoints import Checkpoints
 from openankh.pretraining.evaluation import Evaluation, evaluate
 from openankh.pretraining.flops import measured_peak
 from openankh.pretraining.journal import Journal
-from openankh.pretraining.progress import Report, TrainingProgress
+from openankh.pretraining.pace import Now, Pace
+from openankh.pretraining.progress import Progress
 from openankh.pretraining.recipes import Recipe, to_json
 from openankh.pretraining.run_lock import run_lock
-from openankh.pretraining.run_record import begin_record, check_record
+from openankh.pretraining.run_log import RunLog
+from openankh.pretraining.run_record import RunRecord, begin_record, changed_environment, check_record, require_no_run
 from openankh.pretraining.schedule import StepPlan
 from openankh.pretraining.stop_signals import StopSignals
+from openankh.pretraining.tallies import Tallies
+from openankh.pretraining.tensor_file import size_of
 from openankh.pretraining.tensorboard import open_tensorboard
-from openankh.pretraining.trainer import DTYPES, Trainer, Update
+from openankh.pretraining.trainer import DTYPES, Trainer
 from openankh.provenance import Provenance
-
-CALIBRATION_STEPS = 20
-"""Steps timed before a time budget is first turned into a number of steps."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class RunOptions:
     """Where a run reads and writes, and how long.
 
     `minutes` is the budget of the whole run, which its schedule is planned for; `slice_minutes` stops this process
-    after so long with a checkpoint, to be resumed.
+    after so long with a checkpoint, to be resumed. `licence` (SPDX) is told of the model.
     """
 
     corpus: Path
@@ -46,6 +50,12 @@ class RunOptions:
     minutes: float | None = None
     slice_minutes: float | None = None
     device: str = "cpu"
+    licence: str = ""
+
+    def __post_init__(self) -> None:
+        for option, minutes in (("--minutes", self.minutes), ("--slice-minutes", self.slice_minutes)):
+            if minutes is not None and not 0 < minutes < math.inf:
+                raise UserError(f"{option} {minutes}: give a number of minutes above 0")
 
 
 @dataclass(frozen=True)
@@ -64,20 +74,25 @@ class Summary:
     best: Path | None
 
 
-def pretrain(recipe: Recipe, options: RunOptions, progress: TrainingProgress) -> Summary:
+def pretrain(recipe: Recipe, options: RunOptions, progress: Progress, now: Now = time.monotonic) -> Summary:
     """Train by a recipe, or go on with a run that stopped; raises UserError before anything is trained."""
-    if options.minutes is not None and not options.minutes > 0:
-        raise UserError(f"--minutes {options.minutes}: give a time above 0")
     train, valid = _open_corpus(recipe, options.corpus)
     if options.resume:
-        check_record(options.out, recipe, train.fingerprint)
+        record = check_record(options.out, recipe, train.fingerprint, options.minutes)
+        if changed := changed_environment(record):
+            progress.say(changed)
+    else:
+        require_no_run(options.out)
+        record = RunRecord.of(recipe, train.fingerprint, options.minutes)
     with ExitStack() as stack:
         stack.enter_context(run_lock(options.out))
-        if not options.resume:
-            begin_record(options.out, recipe, train.fingerprint, options.minutes)
-        run = TrainingRun(recipe, options, train, valid, progress)
-        stack.callback(run.close)
         stop = stack.enter_context(StopSignals())
+        trainer = Trainer(recipe, train, torch.device(options.device))
+        _require_room(trainer, options)
+        if not options.resume:
+            begin_record(options.out, record)
+        run = TrainingRun(trainer, options, record, valid, progress, now)
+        stack.callback(run.close)
         return run.train(stop)
 
 
@@ -85,151 +100,163 @@ class TrainingRun:
     """A run under way."""
 
     def __init__(
-        self, recipe: Recipe, options: RunOptions, train: Corpus, valid: Corpus | None, progress: TrainingProgress
+        self,
+        trainer: Trainer,
+        options: RunOptions,
+        record: RunRecord,
+        valid: Corpus | None,
+        progress: Progress,
+        now: Now = time.monotonic,
     ):
-        self.recipe, self.options, self.valid, self.progress = recipe, options, valid, progress
-        self.trainer = Trainer(recipe, train, torch.device(options.device))
-        self.checkpoints = Checkpoints(options.out, recipe.keep_checkpoints)
-        steps = recipe.total_steps if options.minutes is None else None
-        self.plan = StepPlan(recipe.schedule, recipe.warmup_steps, steps)
+        self.trainer, self.recipe, self.record = trainer, trainer.recipe, record
+        self.options, self.valid, self.progress, self.now = options, valid, progress, now
+        self.began = now()
+        self.checkpoints = Checkpoints(options.out, self.recipe.keep_checkpoints)
         self.tallies = Tallies()
-        resumed = self._restore() if options.resume else None
-        self.journal = Journal(options.out, resumed, open_tensorboard(options.out, resumed, progress.say))
-        self.peak = measured_peak(options.device, DTYPES[recipe.dtype])
-        self.began = time.monotonic()
-        self.clock = StepClock(self.trainer.step)
+        steps = self.recipe.total_steps if record.minutes is None else None
+        plan = StepPlan(self.recipe.schedule, self.recipe.warmup_steps, steps)
+        resumed = None
+        if options.resume:
+            plan, resumed = self._restore(plan)
+        self.pace = Pace(plan, trainer.step, now)
+        journal = Journal(options.out, resumed, open_tensorboard(options.out, resumed, progress.say))
+        self.log = RunLog(journal, progress, measured_peak(options.device, DTYPES[self.recipe.dtype]))
 
     def train(self, stop: StopSignals) -> Summary:
         """Take steps until the plan or the slice ends, or a signal comes."""
-        while not self.plan.is_finished(self.trainer.step):
-            factor = self.plan.factor(self.trainer.step)
-            update = self.trainer.update(factor)
-            self.tallies = self.tallies.plus(update)
-            self._record(update, factor)
+        while not self._is_finished():
+            self._take_step()
             step = self.trainer.step
-            self._settle()
-            finished = self.plan.is_finished(step)
-            if finished or step % self.recipe.valid_every == 0:
+            settled = self._settle()
+            if self._is_finished() or step % self.recipe.valid_every == 0:
                 self._validate()
             stopping = stop.received is not None or self._slice_is_over()
-            if finished or stopping or step % self.recipe.checkpoint_every == 0:
+            if self._is_finished() or stopping or settled or step % self.recipe.checkpoint_every == 0:
                 self._checkpoint()
             if stopping:
                 break
         self.checkpoints.wait()
-        if stop.received:
-            self.progress.say(f"stopped by {stop.received} after step {self.trainer.step}: go on with --resume")
+        self._say_how_it_ended(stop)
         return self._summary()
 
     def close(self) -> None:
-        """Close what is open; nothing is lost by it."""
-        self.journal.close()
-
-    def _seconds(self) -> float:
-        """Time spent on this run, earlier processes included."""
-        return self.tallies.earlier_seconds + time.monotonic() - self.began
-
-    def _slice_is_over(self) -> bool:
-        slice_minutes = self.options.slice_minutes
-        return slice_minutes is not None and time.monotonic() - self.began >= 60 * slice_minutes
-
-    def _settle(self) -> None:
-        """Turn a time budget into steps, and again with newer timings until the learning rate begins to fall."""
-        step = self.trainer.step
-        if self.options.minutes is None or not self.plan.may_settle(step):
-            return
-        first = self.plan.total_steps is None
-        due = self.clock.num_steps(step) >= CALIBRATION_STEPS if first else step % self.recipe.checkpoint_every == 0
-        if due or self._seconds() >= 60 * self.options.minutes:
-            seconds_left = 60 * self.options.minutes - self._seconds()
-            self.plan = self.plan.settled(step, seconds_left, self.clock.seconds_a_step(step))
-            self.progress.total_steps = self.plan.total_steps
-            self.clock = StepClock(step)
-
-    def _record(self, update: Update, factor: float) -> None:
-        seconds = max(self.clock.lap(), 1e-9)
-        values = {
-            **asdict(update),
-            "learning_rate_factor": factor,
-            "position": self.trainer.position,
-            "total_tokens": self.tallies.tokens,
-        }
-        speed, share = update.num_tokens_read / seconds, update.flops / seconds / self.peak
-        timing = {"seconds": self._seconds(), "tokens_a_second": speed, "flops_utilisation": share}
-        self.journal.write("train", self.trainer.step, values, timing)
-        left = None
-        if self.plan.total_steps is not None:
-            left = (self.plan.total_steps - self.trainer.step) * self.clock.seconds_a_step(self.trainer.step)
-        self.progress.show(Report(self.trainer.step, update.residue_loss, speed, share, left))
-
-    def _validate(self) -> None:
-        if self.valid is None:
-            self._save_best(None)
-            return
-        result = evaluate(
-            self.trainer.model,
-            self.valid,
-            self.recipe.objective,
-            DTYPES[self.recipe.dtype],
-            self.trainer.device,
-            self.recipe.packing.crop,
-            self.recipe.valid_tokens,
-        )
-        values = {"loss": result.loss, "residue_loss": result.residue_loss, "perplexity": result.perplexity}
-        self.journal.write("valid", self.trainer.step, values, {"seconds": self._seconds()})
-        self.progress.say(
-            f"step {self.trainer.step}: validation loss {result.loss:.4f}, "
-            f"perplexity of hidden residues {result.perplexity:.3f}"
-        )
-        if self.tallies.best_loss is None or result.residue_loss < self.tallies.best_loss:
-            self._save_best(result)
-
-    def _save_best(self, result: Evaluation | None) -> None:
-        self.tallies = self.tallies.with_best(self.trainer.step, result)
-        training = {
-            "recipe": to_json(self.recipe),
-            "step": self.trainer.step,
-            "residues": self.tallies.residues,
-            "encoder_tokens": self.tallies.tokens,
-            "minutes": round(self._seconds() / 60, 2),
-            "validation": None if result is None else asdict(result),
-        }
-        provenance = Provenance(name=f"openankh-{self.recipe.name}", licence="CC-BY-4.0", training=training)
-        save_model(self.trainer.model, self.recipe.vocab, self.best_folder, provenance)
+        """Close what is open, when all is written; nothing is lost by it."""
+        self.log.close()
+        self.checkpoints.wait()
 
     @property
     def best_folder(self) -> Path:
         """The model folder of the best validation so far."""
         return self.options.out / "best"
 
+    def _is_finished(self) -> bool:
+        return self.pace.plan.is_finished(self.trainer.step)
+
+    def _take_step(self) -> None:
+        begin, factor = self.now(), self.pace.plan.factor(self.trainer.step)
+        update = self.trainer.update(factor)
+        seconds = max(self.now() - begin, 1e-9)
+        self.tallies = self.tallies.plus(update)
+        facts = {
+            "learning_rate_factor": factor,
+            "position": self.trainer.position,
+            "total_tokens": self.tallies.tokens,
+        }
+        self.log.step(self.trainer.step, update, facts, self.pace, seconds, self._seconds())
+
+    def _seconds(self) -> float:
+        """Time spent on this run, earlier processes included."""
+        return self.tallies.earlier_seconds + self.now() - self.began
+
+    def _slice_is_over(self) -> bool:
+        slice_minutes = self.options.slice_minutes
+        return slice_minutes is not None and self.now() - self.began >= 60 * slice_minutes
+
+    def _settle(self) -> bool:
+        """Fit the number of steps to the time budget; True when it has changed."""
+        if self.record.minutes is None:
+            return False
+        again = self.trainer.step % self.recipe.checkpoint_every == 0
+        settled = self.pace.settle(self.trainer.step, 60 * self.record.minutes - self._seconds(), again)
+        plan = self.pace.plan
+        if settled and plan.total_steps is not None and plan.total_steps <= plan.warmup_steps:
+            self.progress.say(
+                f"the time budget ends after {plan.total_steps} steps, within the warm-up of {plan.warmup_steps}: "
+                "give more --minutes, or set warmup_steps lower"
+            )
+        return settled
+
+    def _validate(self) -> None:
+        if self.valid is None:
+            self._save_best({})
+            return
+        results = {objective.name: self._evaluate(self.valid, objective) for objective in self.recipe.objectives}
+        self.log.validation(self.trainer.step, results, self._seconds())
+        if self.tallies.is_better(_mean_loss(results)):
+            self._save_best(results)
+
+    def _evaluate(self, valid: Corpus, objective: Objective) -> Evaluation:
+        return evaluate(
+            self.trainer.model,
+            valid,
+            objective,
+            DTYPES[self.recipe.dtype],
+            self.trainer.device,
+            self.recipe.packing.crop,
+            self.recipe.valid_tokens,
+            batch_tokens=self.recipe.packing.tokens,
+        )
+
+    def _save_best(self, results: Mapping[str, Evaluation]) -> None:
+        """Save the model as the best so far; without validation, the newest is."""
+        loss = _mean_loss(results) if results else None
+        self.tallies = self.tallies.with_best(self.trainer.step, loss)
+        training = {
+            "recipe": to_json(self.recipe),
+            "step": self.trainer.step,
+            "residues": self.tallies.residues,
+            "encoder_tokens": self.tallies.tokens,
+            "minutes": round(self._seconds() / 60, 2),
+            "corpus_fingerprint": self.record.corpus_fingerprint,
+            "perplexity": None if loss is None else math.exp(loss),
+            "validation": {name: asdict(result) for name, result in results.items()},
+        }
+        provenance = Provenance(f"openankh-{self.recipe.name}", self.options.licence, training)
+        save_model(self.trainer.model, self.recipe.vocab, self.best_folder, provenance)
+
     def _checkpoint(self) -> None:
-        self.journal.sync()
-        facts = {"plan": self.plan.to_json(), "tallies": asdict(self.tallies), "seconds": self._seconds()}
+        self.log.sync()
+        facts = {"plan": self.pace.plan.to_json(), "tallies": asdict(self.tallies), "seconds": self._seconds()}
         self.checkpoints.write_behind(self.trainer.state(facts))
 
-    def _restore(self) -> int:
-        """Go on from the newest whole checkpoint, or from the beginning; returns the step."""
+    def _restore(self, plan: StepPlan) -> tuple[StepPlan, int]:
+        """Go on from the newest whole checkpoint, or from the beginning by `plan`; the plan and the step."""
         found = self.checkpoints.read_newest()
         if found is None:
             self.progress.say("no checkpoint yet: beginning again")
-            return 0
+            return plan, 0
         for line in found.refused:
             self.progress.say(line)
         self.trainer.restore(found.state)
         facts = found.state.facts
-        self.plan = StepPlan.from_json(facts["plan"])
         self.tallies = Tallies(**{**facts["tallies"], "earlier_seconds": facts["seconds"]})
-        self.progress.total_steps = self.plan.total_steps
         self.progress.say(f"going on from {found.folder}")
-        return found.state.step
+        return StepPlan.from_json(facts["plan"]), found.state.step
+
+    def _say_how_it_ended(self, stop: StopSignals) -> None:
+        if self._is_finished():
+            self.progress.say(f"finished: the model is {self.best_folder} (name it with --model)")
+        else:
+            why = f"stopped by {stop.received}" if stop.received else "this slice is over"
+            self.progress.say(f"{why} after step {self.trainer.step}: go on with --resume")
 
     def _summary(self) -> Summary:
         loss = self.tallies.best_loss
         return Summary(
             run=self.options.out,
-            finished=self.plan.is_finished(self.trainer.step),
+            finished=self._is_finished(),
             step=self.trainer.step,
-            total_steps=self.plan.total_steps,
+            total_steps=self.pace.plan.total_steps,
             residues=self.tallies.residues,
             tokens=self.tallies.tokens,
             minutes=round(self._seconds() / 60, 2),
@@ -239,46 +266,17 @@ class TrainingRun:
         )
 
 
-@dataclass(frozen=True)
-class Tallies:
-    """What a run has added up: residues and encoder tokens read, time of earlier processes, the best validation."""
-
-    residues: int = 0
-    tokens: int = 0
-    earlier_seconds: float = 0.0
-    best_step: int | None = None
-    best_loss: float | None = None
-
-    def plus(self, update: Update) -> "Tallies":
-        """With one update more."""
-        return replace(
-            self, residues=self.residues + update.num_residues_read, tokens=self.tokens + update.num_tokens_read
-        )
-
-    def with_best(self, step: int, result: Evaluation | None) -> "Tallies":
-        """With a new best validation."""
-        return replace(self, best_step=step, best_loss=None if result is None else result.residue_loss)
+def _mean_loss(results: Mapping[str, Evaluation]) -> float:
+    return sum(result.residue_loss for result in results.values()) / len(results)
 
 
-class StepClock:
-    """Times steps, since it was made and lap by lap."""
-
-    def __init__(self, first_step: int) -> None:
-        self.first_step = first_step
-        self.started = self.last = time.monotonic()
-
-    def lap(self) -> float:
-        """Seconds since the last lap."""
-        before, self.last = self.last, time.monotonic()
-        return self.last - before
-
-    def num_steps(self, step: int) -> int:
-        """Steps timed when `step` are done."""
-        return step - self.first_step
-
-    def seconds_a_step(self, step: int) -> float:
-        """Mean over the steps timed."""
-        return (time.monotonic() - self.started) / max(1, self.num_steps(step))
+def _require_room(trainer: Trainer, options: RunOptions) -> None:
+    """Raise UserError, before anything is trained, when the disk is too small for what the run is going to write."""
+    num_model_bytes = size_of(trainer.model.state_dict())
+    num_state_bytes = num_model_bytes + size_of(trainer.optimiser.tensors())
+    # A new one is written before an old one goes; a run that is resumed has its share on the disk already.
+    num_states = 1 if options.resume else trainer.recipe.keep_checkpoints + 1
+    require_free_space(options.out, num_states * num_state_bytes + 2 * num_model_bytes)
 
 
 def _open_corpus(recipe: Recipe, folder: Path) -> tuple[Corpus, Corpus | None]:
