@@ -21,6 +21,7 @@ from openankh.errors import UserError
 from openankh.provenance import read_manifest
 from openankh.tokenizer_files import write_tokenizer
 from openankh.vocab import ANKH, openankh_vocab
+from openankh.weights import Weights
 
 FACTS = Provenance("tiny", "Apache-2.0", {"steps": 3, "loss": 2.875, "corpus": {"residues": 10**12}, "seeds": [1, 2]})
 SMALL_SHARDS = 9_000
@@ -97,8 +98,8 @@ def test_loaded_weights_do_not_change_when_their_file_does(folder: Path):
 def test_the_encoder_alone_is_loaded_without_reading_the_decoder(folder: Path, monkeypatch: pytest.MonkeyPatch):
     whole = load_model(folder).model
     read: list[str] = []
-    original = checkpoint.Weights.read
-    monkeypatch.setattr(checkpoint.Weights, "read", lambda self, name: read.append(name) or original(self, name))
+    original = Weights.read
+    monkeypatch.setattr(Weights, "read", lambda self, name: read.append(name) or original(self, name))
     encoder = load_model(folder, part="encoder")
     assert read and all(name == "shared.weight" or name.startswith("encoder.") for name in read)
     assert encoder.model.config == replace(TINY, num_decoder_layers=0)
