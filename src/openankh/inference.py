@@ -1,0 +1,138 @@
+"""The encoder as inference runs it on a CPU: weights packed once, norms folded into them, activations kept in cache.
+
+`for_inference(model)` gives an object with the `encode` of the model and the same results; elsewhere than on a CPU it
+is the model itself.
+
+T packed tokens, D model width, V vocabulary, H heads, K head width, I inner width of all heads, F feed-forward width.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding, rms_norm
+
+from openankh.attention import Documents, RelativeBias, attend
+from openankh.attention.tiles import tiled_attention
+from openankh.config import ModelConfig
+from openankh.fused_linear import FusedLinear, fuse_linear, onednn_serves
+from openankh.model import Ankh, Block, EncoderOutput, GatedFeedForward, PlainFeedForward
+
+CHUNK = 512
+"""Tokens that go through a feed-forward together: their activations stay in a core's own cache."""
+
+
+class Encoder(Protocol):
+    """What embeds proteins: the network itself, or its packed form."""
+
+    def encode(self, tokens_T: Tensor, documents: Documents, layers: Collection[int] = ()) -> EncoderOutput:
+        """Encode packed proteins, as `Ankh.encode`."""
+        ...
+
+
+def for_inference(model: Ankh, release: bool = False) -> Encoder:
+    """The fastest encoder of these weights where they lie; the model's later changes do not reach it.
+
+    It holds a second copy of the encoder's matrices; with `release` those of the model are given up one by one as they
+    are packed, and the model cannot be used any more.
+    """
+    weight = model.shared.weight
+    if weight.device.type != "cpu" or weight.dtype not in (torch.float32, torch.bfloat16):
+        return model
+    return PackedEncoder(model, release)
+
+
+class PackedEncoder:
+    """The encoder of an `Ankh`, packed; see `for_inference`."""
+
+    @torch.no_grad()
+    def __init__(self, model: Ankh, release: bool = False) -> None:
+        stack = model.encoder
+        self._words_VD = model.shared.weight.detach()
+        self._bias: Callable[[Documents], RelativeBias] = stack.bias
+        self._layers = [_PackedLayer.of(block, model.config, release) for block in stack.blocks]
+        self._final_norm = stack.final_layer_norm
+
+    @torch.no_grad()
+    def encode(self, tokens_T: Tensor, documents: Documents, layers: Collection[int] = ()) -> EncoderOutput:
+        """Encode packed proteins, as `Ankh.encode`; without gradients."""
+        x_TD = embedding(tokens_T, self._words_VD)
+        bias = self._bias(documents)
+        num_layers = len(self._layers)
+        states = {0: x_TD} if 0 in layers else {}
+        for number, layer in enumerate(self._layers, start=1):
+            x_TD = layer(x_TD, documents, bias)
+            if number in layers and number < num_layers:
+                states[number] = x_TD
+        last_TD = self._final_norm(x_TD)
+        if num_layers in layers:
+            states[num_layers] = last_TD
+        return EncoderOutput(last_TD, states)
+
+
+@dataclass(frozen=True)
+class _PackedLayer:
+    """One layer; `gate` is None where the feed-forward has no gate."""
+
+    qkv: FusedLinear
+    out: FusedLinear
+    gate: FusedLinear | None
+    up: FusedLinear
+    down: FusedLinear
+    config: ModelConfig
+
+    @classmethod
+    def of(cls, block: Block, config: ModelConfig, release: bool) -> "_PackedLayer":
+        own, feed_forward = block.own, block.feed_forward
+        attention, dense = own.SelfAttention, feed_forward.DenseReluDense
+
+        def fuse(*matrices: nn.Linear, norm: Tensor | None = None) -> FusedLinear:
+            weight_OI = torch.cat([matrix.weight for matrix in matrices])
+            if norm is not None:
+                weight_OI = (weight_OI.float() * norm.float()).to(weight_OI.dtype)
+            if release:
+                for matrix in matrices:
+                    matrix.to("meta")
+            return fuse_linear(weight_OI)
+
+        norm = feed_forward.layer_norm.weight
+        gated = isinstance(dense, GatedFeedForward)
+        return cls(
+            qkv=fuse(attention.q, attention.k, attention.v, norm=own.layer_norm.weight),
+            out=fuse(attention.o),
+            gate=fuse(dense.wi_0, norm=norm) if gated else None,
+            up=fuse(dense.wi_1 if gated else cast(PlainFeedForward, dense).wi, norm=norm),
+            down=fuse(dense.wo),
+            config=config,
+        )
+
+    def __call__(self, x_TD: Tensor, documents: Documents, bias: RelativeBias) -> Tensor:
+        x_TD = self._attend(x_TD, documents, bias)
+        out_TD = torch.empty_like(x_TD)
+        for start in range(0, len(x_TD), CHUNK):
+            out_TD[start : start + CHUNK] = self._feed_forward(x_TD[start : start + CHUNK])
+        return out_TD
+
+    def _attend(self, x_TD: Tensor, documents: Documents, bias: RelativeBias) -> Tensor:
+        qkv_TI = self.qkv(self._normal(x_TD))
+        q_THK, k_THK, v_THK = qkv_TI.view(-1, 3, self.config.num_heads, self.config.d_kv).unbind(1)
+        if onednn_serves(x_TD.dtype):
+            mixed_THK = tiled_attention(q_THK, k_THK, v_THK, documents, bias)
+        else:
+            mixed_THK = attend(q_THK, k_THK, v_THK, documents, documents, bias)
+        return self.out.plus(mixed_THK.flatten(1), x_TD)
+
+    def _feed_forward(self, x_TD: Tensor) -> Tensor:
+        normal_TD = self._normal(x_TD)
+        activation = self.config.activation
+        if self.gate is None:
+            hidden_TF = self.up.activated(normal_TD, activation)
+        else:
+            hidden_TF = self.up.times(normal_TD, self.gate.activated(normal_TD, activation))
+        return self.down.plus(hidden_TF, x_TD)
+
+    def _normal(self, x_TD: Tensor) -> Tensor:
+        """Unit mean square; the learned weight is part of the matrix that follows."""
+        return rms_norm(x_TD, (x_TD.shape[-1],), eps=self.config.norm_eps)
