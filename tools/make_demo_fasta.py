@@ -96,7 +96,7 @@ def proteins(listing: Path, data: Path) -> Iterator[Protein]:
 
 def pair_scores(chosen: list[Protein]) -> dict[frozenset[str], int]:
     """Smith-Waterman scores of all pairs, by the two accessions."""
-    import parasail
+    import parasail  # pyright: ignore[reportMissingImports]
 
     scores = {}
     for one, other in combinations(chosen, 2):
