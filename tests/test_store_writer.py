@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from embedding_samples import embeddings, provenance
-from openankh import files
 from openankh.errors import UserError
 from openankh.store import Embedding, EmbeddingStore, Provenance, ShardLimits, sole_writer
 from openankh.store.writer import StoreWriter, partial_folder, writing_store
@@ -80,7 +79,6 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from openankh import files
 import test_store_writer as t
 calls = 0
 def counted(real):
@@ -230,7 +228,7 @@ def test_a_full_disk_keeps_the_acknowledged_shards_and_names_the_bytes(
             raise OSError(28, os.strerror(28))
         real(descriptor)
 
-    monkeypatch.setattr(files.os, "fsync", full_later)
+    monkeypatch.setattr(os, "fsync", full_later)
     with pytest.raises(UserError, match=r"no space left on device \([a-z\d, ]+ bytes needed, [\d,]+ free\)"):
         run(tmp_path / "s")
     monkeypatch.undo()

@@ -27,6 +27,7 @@ def build_app() -> App:
         print_error=False,
         exit_on_error=False,
         result_action="return_value",
+        suppress_keyboard_interrupt=False,
     )
     for verb, summary in VERBS.items():
         app.command(f"openankh.cli.{verb}:{verb}", name=verb, help=summary)

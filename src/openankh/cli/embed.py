@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -33,13 +32,15 @@ Output = Annotated[
 ]
 Overwrite = Annotated[bool, Parameter(negative=(), help="Replace what stands at OUT, once the new one is whole.")]
 PoolChoice = Annotated[
-    str, Parameter(name="--pool", group=_WHAT, help="mean or max over the residues, or residues: one row each.")
+    Literal["mean", "max", "residues"],
+    Parameter(name="--pool", group=_WHAT, help="mean or max over the residues, or residues: one row each."),
 ]
 Layer = Annotated[
     int, Parameter(group=_WHAT, help="-1: the encoder's output; 0 its input, n the output of its layer n.")
 ]
 PrefixChoice = Annotated[
-    str, Parameter(name="--prefix", group=_WHAT, help="auto (nlu where the model has it), nlu, s2s or none.")
+    Literal["auto", "nlu", "s2s", "none"],
+    Parameter(name="--prefix", group=_WHAT, help="What stands in front: auto is nlu where the model has it."),
 ]
 MaxTokens = Annotated[
     int | None, Parameter(group=_WHAT, help="Residues and marks computed at once; halved when memory runs out.")
@@ -78,9 +79,9 @@ def embed(
     from openankh.store import parse_target, sole_writer
     from openankh.tokenizer_files import read_vocab
 
-    options = EmbedOptions(pool, layer, None, prefix, max_tokens)  # type: ignore[arg-type]
+    options = EmbedOptions(pool, layer, prefix=prefix, max_tokens=max_tokens)
     target = parse_target(output, overwrite)
-    with sole_writer(target.path), _told_what_is_kept(target, quiet):
+    with sole_writer(target.path):
         folder = resolve(model)
         vocab = read_vocab(folder)
         reader = FastaReader(source, ReadOptions(vocab.letters, unknown, case))
@@ -116,12 +117,15 @@ def _load(
     from openankh.embedding.embedder import Embedder
     from openankh.embedding.identity import identify
     from openankh.hardware import arithmetic, choose_device, choose_dtype
+    from openankh.inference import for_inference
 
     place = choose_device(device)
     stored = choose_dtype(dtype, place)
     options.layer_of(read_config(folder).num_encoder_layers)
     checkpoint = load_model(folder, part="encoder", dtype=arithmetic(stored), device=place)
-    return Embedder(checkpoint.model, checkpoint.vocab, replace(options, dtype=stored)), identify(name, checkpoint)
+    encoder = for_inference(checkpoint.model, release=True)
+    options = replace(options, dtype=stored)
+    return Embedder(checkpoint.model, checkpoint.vocab, options, encoder), identify(name, checkpoint)
 
 
 def _run(
@@ -133,6 +137,7 @@ def _run(
     quiet: bool,
 ) -> "EmbedSummary":
     from openankh.embedding.run import embed_file
+    from openankh.store import num_unfinished
 
     clock = time.perf_counter()
     kept: int | None = None
@@ -145,20 +150,12 @@ def _run(
             rate = (num_residues - kept) / (time.perf_counter() - clock)
             bar.reach(num_residues, note=f"{num_records:,} proteins, {rate:,.0f} residues/s")
 
-        return embed_file(reader, target, embedder, identity, survey, show)
-
-
-@contextmanager
-def _told_what_is_kept(target: "Target", quiet: bool) -> Iterator[None]:
-    """After a run that stopped, say what a later one can build on."""
-    from openankh.store import num_unfinished
-
-    try:
-        yield
-    except BaseException:
-        if num_kept := num_unfinished(target):
-            report.note(f"{num_kept:,} proteins are safe; the same command goes on after them", quiet=quiet)
-        raise
+        try:
+            return embed_file(reader, target, embedder, identity, survey, show)
+        except BaseException:
+            if kept is not None and (num_safe := num_unfinished(target)):
+                report.note(f"{num_safe:,} proteins are safe; the same command goes on after them", quiet=quiet)
+            raise
 
 
 def _report(output: str, target: "Target", device: str, summary: "EmbedSummary", json: bool, quiet: bool) -> None:

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from openankh.errors import UserError
-from openankh.files import require_free_space
+from openankh.files import remove_temporaries_of, require_free_space
 from openankh.store import hdf5, npz, parquet
 from openankh.store.journal import ShardLimits, read_journal
 from openankh.store.manifest import read_manifest
@@ -53,8 +53,10 @@ class Target:
     ) -> AbstractContextManager[Output]:
         """Write it: a context whose target appears when the block ends well; the caller holds the lock.
 
-        `needed_bytes` is named when the disk runs full; `limits` are those of the native store's shards.
+        `needed_bytes` is named when the disk runs full; `limits` are those of the native store's shards. What killed
+        writers left beside the target is removed.
         """
+        remove_temporaries_of(self.path)
         if self.format == STORE:
             return writing_store(self.path, provenance, overwrite=self.overwrite, limits=limits)
         return _WRITERS[self.format](self.path, provenance, needed_bytes)
