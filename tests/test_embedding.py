@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openankh.config import ModelConfig
-from openankh.embedding import Embedder, EmbedOptions, InputDigest, survey
 from openankh.embedding.batches import packed_tokens, token_batches
+from openankh.embedding.embedder import Embedder
+from openankh.embedding.options import EmbedOptions
+from openankh.embedding.survey import InputDigest, survey
 from openankh.errors import UserError
 from openankh.fasta import Record
 from openankh.model import Ankh
@@ -219,7 +221,7 @@ def test_when_memory_runs_out_the_budget_is_halved_and_nothing_is_lost(
     embedder = Embedder(MODELS["ankh"], VOCABS["ankh"], EmbedOptions(pool="residues"))
     records = [record for record in MIXED if len(record.sequence) + 1 <= limit] * 3
     expected = list(embedder.embed(records))
-    encode, failures = embedder.model.encode, []
+    encode, failures = embedder.encoder.encode, []
 
     def encode_with_little_memory(tokens: torch.Tensor, *rest: object) -> object:
         if len(tokens) > limit:
@@ -227,7 +229,7 @@ def test_when_memory_runs_out_the_budget_is_halved_and_nothing_is_lost(
             raise error
         return encode(tokens, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(embedder.model, "encode", encode_with_little_memory)
+    monkeypatch.setattr(embedder.encoder, "encode", encode_with_little_memory)
     found = list(embedder.embed(records))
     assert [record for record, _ in found] == records
     for (_, array), (_, whole) in zip(found, expected, strict=True):
@@ -245,7 +247,7 @@ def test_a_protein_that_does_not_fit_alone_is_named(monkeypatch: pytest.MonkeyPa
     def never(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(embedder.model, "encode", never)
+    monkeypatch.setattr(embedder.encoder, "encode", never)
     with pytest.raises(UserError, match=r"record 'P5' \(200 residues\) does not fit in the memory of cpu"):
         list(embedder.embed(MIXED[5:6]))
 
@@ -256,7 +258,7 @@ def test_an_error_that_is_not_about_memory_is_raised_at_once(monkeypatch: pytest
     def broken(*_: object) -> None:
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(embedder.model, "encode", broken)
+    monkeypatch.setattr(embedder.encoder, "encode", broken)
     with pytest.raises(RuntimeError, match="shapes"):
         list(embedder.embed(MIXED))
 

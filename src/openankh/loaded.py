@@ -14,6 +14,7 @@ from openankh.embedding.embedder import Embedder, Pair
 from openankh.embedding.options import EmbedOptions, Prefix
 from openankh.errors import UserError
 from openankh.fasta import FastaReader, ReadOptions, Record
+from openankh.inference import Encoder, for_inference
 from openankh.model import Ankh
 from openankh.model_names import resolve
 from openankh.provenance import Manifest, Provenance, sha256_of_model
@@ -76,7 +77,12 @@ class LoadedModel:
 
     def embedder(self, options: EmbedOptions) -> Embedder:
         """What `embed` runs, for callers who keep it."""
-        return Embedder(self.model, self.vocab, options)
+        return Embedder(self.model, self.vocab, options, self._encoder)
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        """The encoder as inference runs it, packed when it is first needed."""
+        return for_inference(self.model)
 
     def _records(self, sequences: Sequences, unknown: Literal["error", "x"]) -> Iterable[Record]:
         if isinstance(sequences, str | Path):

@@ -18,6 +18,7 @@ from openankh.embedding.options import EmbedOptions
 from openankh.embedding.pooling import pooled
 from openankh.errors import UserError
 from openankh.fasta import Record
+from openankh.inference import Encoder, for_inference
 from openankh.model import Ankh
 from openankh.store import Dtype, Pool
 from openankh.vocab import Vocab
@@ -31,12 +32,16 @@ _TORCH_TYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "fp16": torch.f
 class Embedder:
     """Embeds proteins with one model and one set of options; raises UserError for options the model cannot serve.
 
-    `layer` and `prefix` are what the options mean for this model; `max_tokens` shrinks when memory runs out.
+    `layer` and `prefix` are what the options mean for this model; `max_tokens` shrinks when memory runs out. `encoder`
+    is what runs, for callers who keep `for_inference(model)`; where it is not given it is made here.
     """
 
-    def __init__(self, model: Ankh, vocab: Vocab, options: EmbedOptions | None = None) -> None:
+    def __init__(
+        self, model: Ankh, vocab: Vocab, options: EmbedOptions | None = None, encoder: Encoder | None = None
+    ) -> None:
         options = options or EmbedOptions()
         self.model = model
+        self.encoder = encoder or for_inference(model)
         self.vocab = vocab
         self.pool: Pool = options.pool
         self.layer = options.layer_of(model.config.num_encoder_layers)
@@ -102,7 +107,7 @@ class Embedder:
 
     def _states(self, tokens_T: Tensor, documents: Documents) -> Tensor:
         is_last = self.layer == self.model.config.num_encoder_layers
-        output = self.model.encode(tokens_T.to(self.device), documents, () if is_last else (self.layer,))
+        output = self.encoder.encode(tokens_T.to(self.device), documents, () if is_last else (self.layer,))
         return output.last_TD if is_last else output.states[self.layer]
 
     def _require_finite(self, values: Tensor, batch: Sequence[Record]) -> None:
