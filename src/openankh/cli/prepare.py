@@ -70,7 +70,8 @@ def prepare(
 
     A corpus is a folder of token shards with an index, a manifest of hashes, and one or two splits (train, valid).
     """
-    from openankh.preparation import PrepareOptions, ReadOptions
+    from openankh.fasta import ReadOptions
+    from openankh.preparation import PrepareOptions
     from openankh.preparation import prepare as prepare_corpus
     from openankh.selection import Selection
 
