@@ -14,11 +14,11 @@ from openankh.cli.options import DEFAULT_MODEL, Device, Dtype, Json, Model, Quie
 
 if TYPE_CHECKING:
     from openankh.embedding.embedder import Embedder
-    from openankh.embedding.identity import ModelIdentity
     from openankh.embedding.options import EmbedOptions
-    from openankh.embedding.run import EmbedSummary
+    from openankh.embedding.run import EmbedSummary, ModelIdentity
     from openankh.embedding.survey import Survey
     from openankh.fasta import FastaReader, ReadCounts, Record
+    from openankh.loaded import DtypeChoice
     from openankh.store import Target
 
 _WHAT = Group("What is made", sort_key=1)
@@ -110,22 +110,20 @@ def _watched(reader: "FastaReader", bar: report.Bar) -> Iterator["Record"]:
 
 
 def _load(
-    name: str, folder: Path, options: "EmbedOptions", device: str, dtype: str
+    name: str, folder: Path, options: "EmbedOptions", device: str, dtype: "DtypeChoice"
 ) -> tuple["Embedder", "ModelIdentity"]:
     """The model's encoder, once it is known that the options suit it."""
-    from openankh.checkpoint import load_model, read_config
+    from openankh.checkpoint import read_config
     from openankh.embedding.embedder import Embedder
-    from openankh.embedding.identity import identify
-    from openankh.hardware import arithmetic, choose_device, choose_dtype
+    from openankh.embedding.run import ModelIdentity
     from openankh.inference import for_inference
+    from openankh.loaded import load
 
-    place = choose_device(device)
-    stored = choose_dtype(dtype, place)
     options.layer_of(read_config(folder).num_encoder_layers)
-    checkpoint = load_model(folder, part="encoder", dtype=arithmetic(stored), device=place)
-    encoder = for_inference(checkpoint.model, release=True)
-    options = replace(options, dtype=stored)
-    return Embedder(checkpoint.model, checkpoint.vocab, options, encoder), identify(name, checkpoint)
+    loaded = load(name, device, dtype, part="encoder")
+    encoder = for_inference(loaded.model, release=True)
+    embedder = Embedder(loaded.model, loaded.vocab, replace(options, dtype=loaded.dtype), encoder)
+    return embedder, ModelIdentity(name, loaded.sha256)
 
 
 def _run(

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import islice
 
 from openankh.embedding.embedder import Embedder, Pair
-from openankh.embedding.identity import ModelIdentity
 from openankh.embedding.survey import InputDigest, Survey
 from openankh.errors import UserError
 from openankh.fasta import FastaReader, ReadCounts
@@ -16,6 +15,14 @@ OnProgress = Callable[[int, int], None]
 """Called after each batch with the records and residues done so far, those of an earlier run included."""
 
 _GPU_LIMITS = ShardLimits(num_bytes=256 << 20, num_residues=4_000_000)
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """How a model is called, and the hash that tells it apart from every other."""
+
+    name: str
+    sha256: str
 
 
 @dataclass(frozen=True)
