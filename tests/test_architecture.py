@@ -18,10 +18,10 @@ TREES = {path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text(encoding=
 # Third parties have an address: the modules that may import them (a folder stands for all in it).
 ADDRESSES = {
     "cyclopts": ("cli/",),
-    "rich": ("cli/", "pretraining/progress.py"),
+    "rich": ("cli/", "demo/", "pretraining/progress.py"),
     "matplotlib": ("demo/",),
     "sklearn": ("demo/",),
-    "h5py": ("store/",),
+    "h5py": ("store/", "demo/"),
     "pyarrow": ("store/",),
     "safetensors": ("store/", "checkpoint.py", "safetensors_file.py", "pretraining/"),
     "tensorboardX": ("pretraining/tensorboard.py",),
