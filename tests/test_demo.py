@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from openankh.checkpoint import Provenance, save_model
 from openankh.config import ModelConfig
@@ -202,7 +203,7 @@ def test_the_page_fits_eighty_columns_and_tells_what_a_reader_needs(
     proteins: tuple[Protein, ...], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     neighbours = nearest(random_vectors(len(proteins)))
-    console = showing.Console(width=80)
+    console = Console(width=80)
     showing.show_findings(console, findings(proteins, neighbours), tmp_path / "neighbours.csv")
     table = capsys.readouterr().out.splitlines()
     assert table[0].split() == ["id", "protein", "length", "nearest", "neighbour", "similarity", "family"]
@@ -218,11 +219,11 @@ def test_the_page_fits_eighty_columns_and_tells_what_a_reader_needs(
 
 
 def test_what_to_type_next_names_the_model_that_was_used(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    showing.show_next(showing.Console(width=80), "my-model", tmp_path / "embeddings.h5")
+    showing.show_next(Console(width=80), "my-model", tmp_path / "embeddings.h5")
     printed = capsys.readouterr().out
     assert "embed YOUR.fasta -o YOUR.h5 --model my-model" in printed
     assert "info " in printed
-    showing.show_next(showing.Console(width=80), "openankh-nano", tmp_path / "embeddings.h5")
+    showing.show_next(Console(width=80), "openankh-nano", tmp_path / "embeddings.h5")
     assert "--model" not in capsys.readouterr().out
 
 
