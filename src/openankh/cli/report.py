@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -56,7 +57,7 @@ def note(text: str, *, quiet: bool = False) -> None:
 def error(text: str) -> None:
     """One red line `error: ...` on standard error, whatever line breaks and control characters the text holds."""
     line = "error: " + printable(" ".join(text.split()))
-    red = sys.stderr.isatty()
+    red = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     print(f"\033[31m{line}\033[0m" if red else line, file=sys.stderr, flush=True)
 
 
