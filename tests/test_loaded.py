@@ -9,7 +9,7 @@ import torch
 
 import openankh
 from model_folders import random_model
-from openankh import loaded
+from openankh import hardware, loaded
 from openankh.checkpoint import Provenance, load_model, save_model
 from openankh.errors import UserError
 from openankh.fasta import Record
@@ -115,7 +115,7 @@ def test_what_is_no_sequence_is_refused(model: loaded.LoadedModel, sequences: An
 def test_arithmetic_is_never_half_precision(
     folder: Path, monkeypatch: pytest.MonkeyPatch, has_bf16: bool, dtype: Any, weights: torch.dtype, results: str
 ):
-    monkeypatch.setattr(loaded, "_has_bf16", lambda device: has_bf16)
+    monkeypatch.setattr(hardware, "multiplies_bf16", lambda device: has_bf16)
     model = openankh.load(folder, "cpu", dtype)
     assert model.model.shared.weight.dtype == weights and model.dtype == results
     ((_, array),) = model.embed(["MKT"])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 
@@ -14,6 +14,7 @@ from openankh.embedding.embedder import Embedder, Pair
 from openankh.embedding.options import EmbedOptions, Prefix
 from openankh.errors import UserError
 from openankh.fasta import FastaReader, ReadOptions, Record
+from openankh.hardware import choose_device, choose_dtype
 from openankh.inference import Encoder, for_inference
 from openankh.model import Ankh
 from openankh.model_names import resolve
@@ -110,44 +111,11 @@ def load(
     embedding and takes half the memory. `verify=False` leaves out the hashes of files, `trust_pickle` allows weights as
     a pickle. Raises UserError in one line for whatever stands in the way.
     """
-    place = _device(device)
-    if dtype not in get_args(DtypeChoice):
-        raise UserError(f"dtype {dtype!r}: not one of {', '.join(get_args(DtypeChoice))}")
+    place = choose_device(device)
+    results, arithmetic = choose_dtype(dtype, place)
     folder = resolve(name_or_folder, revision=revision, trust_pickle=trust_pickle)
-    computes_bf16 = dtype == "bf16" or (dtype != "fp32" and _has_bf16(place))
-    loaded = load_model(
-        folder,
-        part=part,
-        dtype=torch.bfloat16 if computes_bf16 else torch.float32,
-        device=place,
-        trust_pickle=trust_pickle,
-        verify=verify,
-    )
-    results: Dtype = "fp16" if dtype == "fp16" else "bf16" if computes_bf16 else "fp32"
+    loaded = load_model(folder, part=part, dtype=arithmetic, device=place, trust_pickle=trust_pickle, verify=verify)
     return LoadedModel(str(name_or_folder), folder, loaded.model, loaded.vocab, results, loaded.manifest)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, number = name.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (number and not (kind == "cuda" and number.isdecimal())):
-        raise UserError(f"device {name!r}: not one of auto, cpu, cuda, cuda:N, mps")
-    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise UserError(f"device {name}: PyTorch sees {torch.cuda.device_count()} CUDA GPUs here; use auto or cpu")
-    if kind == "mps" and not torch.backends.mps.is_available():
-        raise UserError("device mps: PyTorch sees no Apple GPU here; use auto or cpu")
-    return torch.device(name)
-
-
-def _has_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 in hardware: where it does not, fp32 is faster and more exact."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
-        has = torch.cpu.get_capabilities()
-        return any(has.get(unit, False) for unit in ("avx512_bf16", "amx_bf16", "bf16"))
-    return False
 
 
 def _refuse_sequence_for_path(text: str, vocab: Vocab) -> None:
