@@ -15,8 +15,11 @@ from openankh.vocab import Vocab
 
 Initialisation = Literal["published", "eager"]
 
-MATCH_LOGIT = 20.0
-"""How strongly, in nats, cross-attention begins by preferring a sentinel's own mark."""
+RESERVED_SHARE = 6
+"""One in so many dimensions of the residual stream is kept for the sentinels' marks: no layer writes there."""
+
+MATCH_LOGIT = 150.0
+"""How strongly, in nats, cross-attention begins by preferring a sentinel's own mark; what layers write lowers it."""
 
 MARK_STRENGTH = 3.0
 """Root mean square of a sentinel's mark beside the 1 of an embedding."""
@@ -31,6 +34,13 @@ round again.
 """
 
 DEEPEST_BIAS = -5.0
+
+
+def reserved_rows(model: Ankh) -> list[Tensor]:
+    """Gradients by which layers of an `eager` model would begin to write into the reserved dimensions."""
+    width = model.config.d_model // RESERVED_SHARE
+    writers = (p for name, p in model.named_parameters() if name.split(".")[-2] in ("o", "wo"))
+    return [p.grad[:width] for p in writers if p.grad is not None]
 
 
 @torch.no_grad()
@@ -48,11 +58,12 @@ def initialise(model: Ankh, vocab: Vocab, how: Initialisation, seed: int) -> Non
     _published(model, generator)
     if how == "eager":
         _silence(model)
-        marks_DM = _mark_sentinels(model.shared.weight, vocab, generator)
+        reserved_width = model.config.d_model // RESERVED_SHARE
+        _mark_sentinels(model.shared.weight, vocab, reserved_width, generator)
         _look_around(model.encoder, model.config, ENCODER_PLACES)
         if model.config.num_decoder_layers:
             _look_around(model.decoder, model.config, DECODER_PLACES)
-            _match(model, marks_DM, generator)
+            _match(model, reserved_width, generator)
 
 
 def _published(model: Ankh, generator: torch.Generator) -> None:
@@ -84,20 +95,16 @@ def _silence(model: Ankh) -> None:
             nn.init.zeros_(parameter)
 
 
-def _mark_sentinels(embedding_VD: Tensor, vocab: Vocab, generator: torch.Generator) -> Tensor:
-    """Give all sentinels the same vector but for a mark of their own in directions nothing else uses: (D, marks).
+def _mark_sentinels(embedding_VD: Tensor, vocab: Vocab, reserved_width: int, generator: torch.Generator) -> None:
+    """Give all sentinels the same vector, but for a mark of their own in the reserved dimensions, where others have 0.
 
-    To the encoder a sentinel means "hidden", whichever it is; the mark only has to reach the cross-attention, and is
-    strong so that what the layers write beside it does not drown it.
+    To the encoder a sentinel means "hidden", whichever it is; the mark only has to reach the cross-attention.
     """
-    width = embedding_VD.shape[1]
-    marks_DM = torch.linalg.qr(_drawn(torch.Size((width, max(1, width // 3))), generator)).Q
     sentinels = torch.from_numpy(vocab.sentinel_ids.copy())
     embedding_VD[sentinels] = _drawn(embedding_VD.shape[1:], generator)
-    embedding_VD.sub_(embedding_VD @ marks_DM @ marks_DM.t())
-    own_SM = torch.nn.functional.normalize(_drawn(torch.Size((len(sentinels), marks_DM.shape[1])), generator))
-    embedding_VD[sentinels] += MARK_STRENGTH * width**0.5 * own_SM @ marks_DM.t()
-    return marks_DM
+    embedding_VD[:, :reserved_width] = 0
+    marks_SM = torch.nn.functional.normalize(_drawn(torch.Size((len(sentinels), reserved_width)), generator))
+    embedding_VD[sentinels, :reserved_width] = MARK_STRENGTH * embedding_VD.shape[1] ** 0.5 * marks_SM
 
 
 def _look_around(stack: Stack, config: ModelConfig, places: tuple[tuple[float, float], ...]) -> None:
@@ -119,19 +126,20 @@ def _mean_distance(num_buckets: int, max_distance: int, bidirectional: bool) -> 
     return total / count.clamp(min=1)
 
 
-def _match(model: Ankh, marks_DM: Tensor, generator: torch.Generator) -> None:
+def _match(model: Ankh, reserved_width: int, generator: torch.Generator) -> None:
     """Let cross-attention compare marks; in the first layer, pass on what is found."""
     config = model.config
     scale = (MATCH_LOGIT / (config.d_kv * config.d_model)) ** 0.5
     for number, block in enumerate(model.decoder.blocks):
         attention = block.across.EncDecAttention
-        mixing_IM = _drawn(torch.Size((config.inner, marks_DM.shape[1])), generator)
-        attention.q.weight.copy_(scale * mixing_IM @ marks_DM.t())
+        attention.q.weight.zero_()
+        attention.q.weight[:, :reserved_width] = scale * _drawn(torch.Size((config.inner, reserved_width)), generator)
         attention.k.weight.copy_(attention.q.weight)
         if number == 0:
             basis_ID = _orthogonal(attention.v.weight.shape, generator)
             attention.v.weight.copy_(basis_ID)
             attention.o.weight.copy_(basis_ID.t())
+            attention.o.weight[:reserved_width] = 0
 
 
 def _orthogonal(shape: torch.Size, generator: torch.Generator) -> Tensor:

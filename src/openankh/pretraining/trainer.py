@@ -15,7 +15,7 @@ from openankh.order import Order
 from openankh.packing import Batch, Batches, Proteins
 from openankh.pretraining.batches_ahead import BatchesAhead
 from openankh.pretraining.flops import training_flops
-from openankh.pretraining.initialisation import initialise
+from openankh.pretraining.initialisation import initialise, reserved_rows
 from openankh.pretraining.objective_loss import LossSums, TargetWeights, batch_loss
 from openankh.pretraining.optimisers import build_optimiser, clip_gradients
 from openankh.pretraining.recipes import Recipe
@@ -67,6 +67,9 @@ class Trainer:
         weights = TargetWeights(self.recipe.other_targets, self.recipe.encoder_loss)
         whole_weight = sum(float(weights.of(batch.targets.ids, self.recipe.vocab).sum()) for batch in batches)
         sums = [self._accumulate(batch, weights, whole_weight) for batch in batches]
+        if self.recipe.initialisation == "eager":
+            for rows in reserved_rows(self.model):
+                rows.zero_()
         norm = float(clip_gradients(self.model.parameters(), self.recipe.clip_norm))
         update = self._update(batches, sums, norm)
         if not (math.isfinite(norm) and math.isfinite(update.loss)):
