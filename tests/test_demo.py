@@ -155,7 +155,7 @@ def test_the_map_is_the_same_at_every_run_and_keeps_clusters_apart(tmp_path: Pat
     assert (places == laid_out(vectors)).all()
     families = np.repeat(["a", "b", "c"], 20)
     assert (families == families[nearest(places).places]).mean() > 0.9
-    draw(places, list(families), "A title", "and what it says", tmp_path / "map.png")
+    draw(places, list(families), "A title", ("and what", "it says"), tmp_path / "map.png")
     assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -101,16 +101,18 @@ def _draw(model: str, vectors: NDArray[np.floating], found: Sequence[Finding], c
     from openankh.demo.family_map import METHOD, draw, laid_out
 
     title = f"{len(found)} well-known proteins as {_short(model)} sees them"
-    subtitle = (
-        f"{METHOD} of mean-pooled embeddings, {vectors.shape[1]} numbers a protein; only nearness means something. "
-        f"Nearest neighbour of the same family: {compared.model:.0%} (by composition alone {compared.composition:.0%})."
+    remarks = (
+        f"{METHOD} of mean-pooled embeddings, {vectors.shape[1]} numbers a protein. Only nearness means something; "
+        "thin lines join a family's members.",
+        f"Nearest neighbour of the same family: {compared.model:.0%} of the proteins; by amino-acid composition alone "
+        f"{compared.composition:.0%}.",
     )
-    draw(laid_out(vectors), [finding.family for finding in found], title, subtitle, picture)
+    draw(laid_out(vectors), [finding.family for finding in found], title, remarks, picture)
 
 
 def _short(model: str) -> str:
-    """A model's name, or the last part of its folder's path."""
-    return Path(model).resolve().name if Path(model).is_dir() else model
+    """A model's name, or the last two parts of its folder's path."""
+    return "/".join(Path(model).resolve().parts[-2:]) if Path(model).is_dir() else model
 
 
 if __name__ == "__main__":

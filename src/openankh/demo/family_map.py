@@ -35,19 +35,21 @@ def laid_out(vectors_ND: NDArray[np.floating]) -> NDArray[np.float64]:
         return np.asarray(layout.fit_transform(units_ND), np.float64)
 
 
-def draw(places_N2: NDArray[np.floating], families: Sequence[str], title: str, subtitle: str, path: Path) -> None:
-    """Write the map as a PNG, the families in the legend in order of first appearance."""
+def draw(
+    places_N2: NDArray[np.floating], families: Sequence[str], title: str, remarks: Sequence[str], path: Path
+) -> None:
+    """Write the map as a PNG, two lines of remarks under its title, the families in order of first appearance."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 7.2), dpi=150, facecolor="white")
-    axes = figure.add_axes((0.02, 0.03, 0.66, 0.86))
+    axes = figure.add_axes((0.02, 0.03, 0.66, 0.845))
     labels = np.asarray(families)
     for family, (shape, colour) in marks(families).items():
         chosen = places_N2[labels == family]
         style = {"marker": shape, "color": colour, "edgecolors": "#333333", "linewidths": 0.5, "alpha": 0.9}
         axes.scatter(*chosen.T, s=56, label=family, zorder=2, **style)
         _draw_star(axes, chosen, colour)
-    _finish(figure, axes, title, subtitle)
+    _finish(figure, axes, title, remarks)
     with atomic_file(path) as file:
         figure.savefig(file, format="png")
 
@@ -67,13 +69,13 @@ def marks(families: Sequence[str]) -> dict[str, tuple[str, str]]:
     return dict(zip(kinds, distinct, strict=False))
 
 
-def _finish(figure: Any, axes: Any, title: str, subtitle: str) -> None:
+def _finish(figure: Any, axes: Any, title: str, remarks: Sequence[str]) -> None:
     """Title, legend beside the map, and no axes: only who is near whom means anything."""
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set_color("#cccccc")
-    figure.text(0.02, 0.955, title, fontsize=14, fontweight="bold", va="center")
-    figure.text(0.02, 0.917, subtitle, fontsize=9.5, color="#555555", va="center")
+    figure.text(0.02, 0.96, title, fontsize=14, fontweight="bold", va="center")
+    figure.text(0.02, 0.908, "\n".join(remarks), fontsize=9.5, color="#555555", va="center", linespacing=1.5)
     axes.legend(
         loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=10, handletextpad=0.4, labelspacing=0.65
     )
