@@ -5,7 +5,8 @@
 CORPUS is made by `openankh prepare` and has the splits train and valid; the CATH folder holds val200.csv.gz and
 lookup_s20.csv.gz. Perplexity: all of valid, 20 % of the residues hidden, crops of 512. Annotation transfer: as
 cath_neighbours.py says, mean-pooled last encoder states. Random models: same shape and vocabulary, T5's initial
-weights. Writes evaluation.json and evaluation.md into --out. Two CPU cores need some minutes a model.
+weights. Writes evaluation.json and evaluation.md into --out. Two CPU cores need some minutes a model; --reuse takes
+the rows that do not depend on the weights from an earlier evaluation.json of the same shape, corpus and seeds.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from cath_neighbours import (
 from numpy.typing import NDArray
 
 import openankh
-from openankh.checkpoint import load_model
+from openankh.checkpoint import load_model, read_config
 from openankh.config import ModelConfig
 from openankh.corpus import Corpus
 from openankh.embedding.embedder import Embedder
@@ -45,6 +46,7 @@ from openankh.pretraining.initialisation import initialise
 from openankh.vocab import Vocab
 
 CROP = 512
+COMPOSITION = "amino-acid composition"
 READ_AT_ONCE = 10_000
 
 
@@ -119,18 +121,46 @@ class Judge:
 
 def measured_rows(arguments: argparse.Namespace) -> Iterable[Row]:
     """All rows of the table, each as soon as it is measured."""
-    device = torch.device(arguments.device)
     train, valid = (Corpus.open(arguments.corpus, split) for split in ("train", "valid"))
     queries, lookup = (Domains.read(arguments.cath / f"{name}.csv.gz") for name in ("val200", "lookup_s20"))
-    judge = Judge(valid, queries, lookup, device)
-    yield judge.row("amino-acid composition", [composition], [unigram_perplexity(train, valid)])
-    yield judge.row("composition + dipeptides", [composition_and_dipeptides], [])
+    judge = Judge(valid, queries, lookup, torch.device(arguments.device))
     checkpoint = load_model(resolve(arguments.model), dtype=torch.float32)
     config, vocab = checkpoint.model.config, checkpoint.vocab
     valid.require_vocab(vocab)
+    known = reused_rows(arguments)
+    if not known:
+        yield judge.row(COMPOSITION, [composition], [unigram_perplexity(train, valid)])
+        yield judge.row("composition + dipeptides", [composition_and_dipeptides], [])
+    yield from known[:2]
     yield judge.model_row(arguments.model, [(checkpoint.model, vocab)])
-    random = [(random_model(config, vocab, seed), vocab) for seed in range(arguments.seeds)]
-    yield judge.model_row(f"random weights ({arguments.seeds} seeds)", random)
+    if not known:
+        random = [(random_model(config, vocab, seed), vocab) for seed in range(arguments.seeds)]
+        yield judge.model_row(f"random weights ({arguments.seeds} seeds)", random)
+    yield from known[3:]
+
+
+def reused_rows(arguments: argparse.Namespace) -> list[Row]:
+    """The rows of the earlier evaluation named by --reuse; none without it."""
+    if arguments.reuse is None:
+        return []
+    earlier = json.loads(arguments.reuse.read_text())
+    for name, value in comparable(arguments).items():
+        if earlier.get(name) != value:
+            raise SystemExit(f"{arguments.reuse}: another {name} than here; measure anew without --reuse")
+    rows = earlier["rows"]
+    return [
+        Row(row["name"], row["perplexity"], {level: Interval(**each) for level, each in row["accuracy"].items()})
+        for row in rows
+    ]
+
+
+def comparable(arguments: argparse.Namespace) -> dict[str, object]:
+    """What the rows of models without training depend on."""
+    return {
+        "shape": asdict(read_config(resolve(arguments.model))),
+        "corpus_fingerprint": Corpus.open(arguments.corpus, "valid").fingerprint,
+        "seeds_of_random_models": arguments.seeds,
+    }
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -169,7 +199,7 @@ def facts(arguments: argparse.Namespace) -> dict[str, object]:
         "python": platform.python_version(),
         "device": arguments.device,
         "threads": torch.get_num_threads(),
-        "seeds_of_random_models": arguments.seeds,
+        **comparable(arguments),
     }
 
 
@@ -180,6 +210,7 @@ def main() -> None:
     parser.add_argument("--cath", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3, help="random models")
+    parser.add_argument("--reuse", type=Path, help="an earlier evaluation.json")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
