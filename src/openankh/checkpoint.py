@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from openankh.config import ModelConfig
 from openankh.errors import UserError
@@ -96,12 +97,21 @@ def load_model(
     with open_weights(folder, trust_pickle) as weights:
         _check_num_layers(config, weights, folder)
         config = _config_of_part(config, weights, part, folder)
-        with torch.device("meta"):  # the network without memory for its weights
+        with torch.device("meta"), _Undrawn():  # the network without memory for its weights
             model = Ankh(config)
         sources = _sources(model, weights, part, folder)
         _check_memory(weights, sources, dtype, torch.device(device), folder)
         model.load_state_dict(dict(_read_tensors(weights, sources, dtype, device, folder)), assign=True)
     return Checkpoint(model.eval(), vocab, folder, manifest)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves weights as they are allocated: drawing them on the meta device would import torch's compiler, a second."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return (kwargs or {}).get("tensor", args[0] if args else None)
+        return func(*args, **(kwargs or {}))
 
 
 def _model_folder(folder: Path | str) -> Path:
