@@ -381,6 +381,17 @@ def test_a_run_that_was_stopped_is_continued_and_ends_as_an_undisturbed_one(
     assert run.names() == ["in.fasta", "store", "whole"]
 
 
+def test_embedding_imports_neither_torchs_compiler_nor_libraries_of_other_formats(run: Run) -> None:
+    script = (
+        "import sys\nfrom openankh import cli\ncode = cli.main(sys.argv[1:])\n"
+        "heavy = {'torch._dynamo', 'torch._inductor', 'h5py', 'pyarrow', 'transformers', 'huggingface_hub', 'scipy'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\nsys.exit(code)"
+    )
+    command = ["embed", str(run.fasta), "-o", str(run.folder / "store"), "-m", str(run.models / "ours")]
+    done = subprocess.run([sys.executable, "-c", script, *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_what_a_killed_run_left_beside_its_output_is_removed_by_the_next(run: Run) -> None:
     (run.folder / "out.npz.tmp-0123").write_bytes(b"half")
     assert run("out.npz")[0] == 0
