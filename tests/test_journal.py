@@ -83,7 +83,7 @@ def test_curves_go_to_tensorboard(tmp_path: Path):
     (events,) = (tmp_path / "tensorboard").iterdir()
     content = events.read_bytes()
     assert b"train/loss" in content
-    assert b"valid/perplexity" in content
+    assert b"valid/ankh/perplexity" in content
     assert b"objective" not in content
     assert said == []
 

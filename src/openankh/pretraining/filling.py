@@ -30,7 +30,7 @@ def filled(pairs: Pairs) -> PackedPairs:
 
 def round_size(num_tokens: int) -> int:
     """The next larger multiple of a quarter of the power of two below: at most four sizes between n and 2n."""
-    step = max(128, 1 << max(num_tokens, 1).bit_length() - 3)
+    step = max(128, 1 << max(num_tokens.bit_length() - 3, 0))
     return (num_tokens // step + 1) * step
 
 

@@ -31,15 +31,18 @@ class Pace:
         if not self._is_warm and step - self._first_step >= WARM_UP_STEPS:
             self._is_warm = True
             self._start_timing(step)
-        if not self.plan.may_settle(step):
+        if self.plan.is_finished(step) or not self.plan.may_settle(step):
             return False
-        first = self.plan.total_steps is None
-        due = step - self._first_step >= CALIBRATION_STEPS if first else again
-        if not due and seconds_left > 0:
+        is_open = self.plan.total_steps is None
+        if not (self._is_due(step, seconds_left) if is_open else again):
             return False
         self.plan = self.plan.settled(step, seconds_left, self.seconds_a_step(step))
         self._start_timing(step)
         return True
+
+    def _is_due(self, step: int, seconds_left: float) -> bool:
+        """Whether an open plan has to be settled: enough steps are timed, or no time is left."""
+        return (self._is_warm and step - self._first_step >= CALIBRATION_STEPS) or seconds_left <= 0
 
     def seconds_a_step(self, step: int) -> float:
         """Mean over the steps timed; above 0."""

@@ -1,8 +1,12 @@
 """A run's numbers as TensorBoard curves, through tensorboardX where it is installed."""
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
+
+_UNFIT = re.compile(r"[^-\w.]")
+"""What a curve's name cannot hold."""
 
 
 class Curves(Protocol):
@@ -14,13 +18,15 @@ class Curves(Protocol):
 
 
 class TensorBoardCurves:
-    """Curves named `kind/value` in a folder that `tensorboard --logdir` shows."""
+    """Curves named `kind/value`, or `kind/objective/value`, in a folder that `tensorboard --logdir` shows."""
 
     def __init__(self, writer: Any):
         self._writer = writer
 
     def add(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
-        """Add the numbers among the values; texts and flags are left to the journal."""
+        """Add the numbers among the values; other texts and flags are left to the journal."""
+        if objective := values.get("objective"):
+            kind = f"{kind}/{_UNFIT.sub('_', str(objective))}"
         for name, value in values.items():
             if isinstance(value, int | float) and not isinstance(value, bool):
                 self._writer.add_scalar(f"{kind}/{name}", value, step)

@@ -1,7 +1,7 @@
 """The moving parts of a run: model, optimiser, place in the corpus; one update at a time."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,9 @@ class Trainer:
     def __init__(self, recipe: Recipe, corpus: Proteins, device: torch.device):
         self.recipe = recipe
         self.device = device
-        self.model = Ankh(recipe.model)
+        with torch.device("meta"):  # no time is lost on weights that are drawn anew
+            self.model = Ankh(recipe.model)
+        self.model.to_empty(device="cpu")
         initialise(self.model, recipe.vocab, recipe.initialisation, recipe.seed)
         self.model.to(device)
         if is_compiled(device):
@@ -129,7 +131,7 @@ class Trainer:
         )
 
 
-def compile_layers(model: nn.Module, backend: str = "inductor") -> None:
+def compile_layers(model: nn.Module, backend: str | Callable[..., Any] = "inductor") -> None:
     """Compile norms and feed-forwards in place: between the attentions, where memory traffic is what costs."""
     for module in model.modules():
         if isinstance(module, RMSNorm | FeedForwardLayer):

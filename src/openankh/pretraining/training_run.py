@@ -87,6 +87,7 @@ def pretrain(recipe: Recipe, options: RunOptions, progress: Progress, now: Now =
     with ExitStack() as stack:
         stack.enter_context(run_lock(options.out))
         stop = stack.enter_context(StopSignals())
+        torch.manual_seed(recipe.seed)  # its state is kept with every checkpoint, so it is the run's from the start
         trainer = Trainer(recipe, train, torch.device(options.device))
         _require_room(trainer, options)
         if not options.resume:
