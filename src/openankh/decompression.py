@@ -13,8 +13,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-import zstandard
-
 from openankh.errors import UserError
 
 BLOCK_BYTES = 1 << 18
@@ -78,7 +76,11 @@ class _ZstdFrame:
     """A zstd frame, ordinary or skippable."""
 
     def __init__(self) -> None:
+        # Imported here: where it is missing, every other file can still be read.
+        import zstandard
+
         self._zstd = zstandard.ZstdDecompressor(max_window_size=DECODER_BYTES).decompressobj()
+        self._failure = zstandard.ZstdError
         self._waiting = b""
 
     @property
@@ -97,11 +99,17 @@ class _ZstdFrame:
         data = self._waiting + data if self._waiting else data
         outputs, length, start = [], 0, 0
         while start < len(data) and length < max_length and not self._zstd.eof:
-            outputs.append(self._zstd.decompress(data[start : start + _ZSTD_FEED_BYTES]))
+            outputs.append(self._decompress_piece(data[start : start + _ZSTD_FEED_BYTES]))
             length += len(outputs[-1])
             start += _ZSTD_FEED_BYTES
         self._waiting = data[start:]
         return b"".join(outputs)
+
+    def _decompress_piece(self, piece: bytes) -> bytes:
+        try:
+            return self._zstd.decompress(piece)
+        except self._failure as error:
+            raise ValueError(str(error)) from error
 
 
 def _xz_stream() -> Decoder:
@@ -114,7 +122,7 @@ _DECODERS: dict[str, Callable[[], Decoder]] = {
     "bz2": bz2.BZ2Decompressor,
     "zst": _ZstdFrame,
 }
-_DECODER_ERRORS = (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError, EOFError, ValueError)
+_DECODER_ERRORS = (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)
 MAGIC_BYTES = 6
 """How many bytes tell the compressions apart."""
 
