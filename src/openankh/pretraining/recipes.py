@@ -102,8 +102,8 @@ class Recipe:
 def nano() -> Recipe:
     """The bundled model: what two CPU cores can learn in an hour or two.
 
-    Command: openankh pretrain nano --corpus CORPUS --out RUN --minutes 52 --threads 1. Hardware: a CPU core with bf16; the
-    card of the bundled model has what came of it.
+    Command: openankh pretrain nano --corpus CORPUS --out RUN --minutes 52 --threads 1. Hardware: one CPU core with bf16.
+    What came of it stands in the bundled model's card.
     """
     return Recipe(
         name="nano",
