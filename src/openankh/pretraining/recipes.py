@@ -102,7 +102,7 @@ class Recipe:
 def nano() -> Recipe:
     """The bundled model: what two CPU cores can learn in an hour or two.
 
-    Command: openankh pretrain nano --corpus CORPUS --out RUN --minutes 52 --threads 1. Hardware: one CPU core with bf16.
+    Command: openankh pretrain nano --corpus CORPUS --out RUN --minutes 52 --threads 1. Hardware: one CPU core.
     What came of it stands in the bundled model's card.
     """
     return Recipe(
