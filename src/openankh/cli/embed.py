@@ -73,6 +73,10 @@ def embed(
 
     Exactly one row a residue (--pool residues), or one a protein; in the order of the file, under their ids.
     """
+    # Read when torch is imported. Its threads else burn their cores while they wait for each other, which on a machine
+    # that others use as well was measured to cost a factor of a hundred.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
     from openankh.embedding.options import EmbedOptions
     from openankh.fasta import FastaReader, ReadOptions
     from openankh.model_names import resolve
