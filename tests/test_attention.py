@@ -108,6 +108,16 @@ def test_buckets_are_those_of_the_scalar_rule(num_buckets: int, max_distance: in
     assert all(abs(ours[index] - rule[index]) == 1 for index in differing)
 
 
+def test_training_is_possible_after_inference_has_seen_the_same_lengths() -> None:
+    documents, table = Documents.of_lengths([77]), draw_table()
+    inputs = [draw(77, seed) for seed in range(3)]
+    with torch.inference_mode():
+        KERNELS["chosen"](*inputs, documents, documents, bias_by_distance(table, 77, DISTANCE, bidirectional=True))
+    bias = bias_by_distance(table, 77, DISTANCE, bidirectional=True)
+    KERNELS["chosen"](*inputs, documents, documents, bias).sum().backward()
+    assert table.grad is not None
+
+
 def test_summing_diagonals_is_the_transpose_of_the_hankel_view() -> None:
     bias = torch.randn(2, 2 * 7 - 1, dtype=torch.float64)
     matrix = torch.randn(2, 7, 7, dtype=torch.float64)

@@ -40,6 +40,7 @@ def _compiled_kernel() -> Callable[..., Tensor]:
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)  # what is kept must serve training too, whoever asks first
 def _block_mask(queries: Documents, keys: Documents, causal: bool, device: torch.device) -> BlockMask:
     """Which tiles of (query, key) to visit; all layers of a pass share it."""
     query_owner, key_owner = queries.owners(device), keys.owners(device)

@@ -72,6 +72,7 @@ class _Matrix(torch.autograd.Function):
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept must serve training too, whoever asks first
 def relative_buckets(span: int, num_buckets: int, max_distance: int, bidirectional: bool) -> Tensor:
     """The bucket of each distance j - i from span - 1 down to -(span - 1), int64 (R,).
 
