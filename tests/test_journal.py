@@ -63,6 +63,20 @@ def test_resuming_without_a_journal_begins_one(tmp_path: Path):
     assert read_journal(tmp_path) == [{"kind": "train", "step": 8}]
 
 
+def test_a_kind_that_is_written_again_after_a_checkpoint_is_not_doubled(tmp_path: Path):
+    with Journal(tmp_path) as journal:
+        write_steps(journal, range(1, 11))
+    whole = (tmp_path / "journal.jsonl").read_bytes()
+    with Journal(tmp_path, resumed_step=10, without="valid") as journal:
+        assert [line["kind"] for line in read_journal(tmp_path) if line["step"] in (5, 10)] == [
+            "train",
+            "valid",
+            "train",
+        ]
+        journal.write("valid", 10, {"perplexity": 27.0, "objective": "ankh"})
+    assert (tmp_path / "journal.jsonl").read_bytes() == whole
+
+
 def test_a_full_disk_is_a_clear_line(tmp_path: Path):
     class FullFile(io.RawIOBase):
         def write(self, content: object) -> int:

@@ -98,6 +98,19 @@ def test_a_signal_stops_with_a_checkpoint_and_code_75(
     assert fingerprint(tmp_path / "run") == expected
 
 
+def test_sigterm_at_any_moment_changes_no_bit(corpus: Path, trainers: Trainers, whole, tmp_path: Path) -> None:
+    expected, num_events = whole
+    generator = random.Random(22)
+    for number in range(1, NUM_KILLS):
+        run = tmp_path / str(number)
+        moment = int((number + generator.random()) / NUM_KILLS * num_events)
+        code, _ = trainers.run(pretrain_arguments(corpus, run), signal.SIGTERM, moment)
+        assert code in (STOPPED_EXIT_CODE, 0)
+        assert trainers.run(begin_or_resume(corpus, run))[0] == 0
+        assert fingerprint(run) == expected, f"stopped at event {moment} of {num_events}"
+        shutil.rmtree(run)
+
+
 def test_resuming_a_finished_run_changes_nothing(corpus: Path, trainers: Trainers, whole, tmp_path: Path) -> None:
     assert trainers.run(pretrain_arguments(corpus, tmp_path / "run"))[0] == 0
     assert trainers.run(begin_or_resume(corpus, tmp_path / "run"))[0] == 0

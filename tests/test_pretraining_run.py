@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -345,6 +346,23 @@ def test_a_slice_that_is_over_exits_with_75(corpus: Path, tmp_path: Path, capsys
     shown = capsys.readouterr()
     assert "this slice is over after step 1: go on with --resume" in shown.err
     assert (tmp_path / "run" / "checkpoints" / "step-00000001").is_dir()
+
+
+def test_a_signal_during_a_validation_does_not_wait_for_its_end(
+    corpus: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*arguments, **named):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(*arguments, **named)
+
+    monkeypatch.setattr(training_run, "evaluate", interrupted)
+    assert cli.main(pretrain_arguments(corpus, tmp_path / "run")) == 75
+    assert "stopped by SIGTERM after step 5: go on with --resume" in capsys.readouterr().err
+    assert (tmp_path / "run" / "checkpoints" / "step-00000005").is_dir()
+    assert not any(line["kind"] == "valid" for line in read_journal(tmp_path / "run"))
+    monkeypatch.setattr(training_run, "evaluate", evaluate)
+    assert cli.main(pretrain_arguments(corpus, tmp_path / "run", "--resume", "--quiet")) == 0
+    assert fingerprint(tmp_path / "run") == fingerprint(finished)
 
 
 def test_a_budget_that_ends_within_the_warm_up_is_told_and_kept(

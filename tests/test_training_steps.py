@@ -16,6 +16,7 @@ from openankh.pretraining import trainer as trainer_module
 from openankh.pretraining.batches_ahead import BatchesAhead
 from openankh.pretraining.filling import filled, round_size
 from openankh.pretraining.objective_loss import LossSums, TargetWeights, batch_loss
+from openankh.pretraining.stop_signals import StoppedError
 from openankh.pretraining.trainer import NotFiniteError, Trainer, compile_layers
 from training_samples import sample_corpus, tiny_recipe
 
@@ -147,6 +148,24 @@ def test_the_guilty_batch_of_several_is_named(corpus: Corpus, monkeypatch: pytes
         trainer.update(1.0)
     assert f"positions {second.position} to {second.next_position - 1} " in str(caught.value)
     assert f"corpus proteins {second.proteins[0]}" in str(caught.value)
+
+
+def test_a_step_given_up_between_its_batches_leaves_no_trace(corpus: Corpus) -> None:
+    trainer, undisturbed = trainer_of(corpus, "accumulation=3"), trainer_of(corpus, "accumulation=3")
+    calls: list[int] = []
+
+    def stop_at_the_third() -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        trainer.update(1.0, stop_at_the_third)
+    assert (trainer.step, trainer.position) == (0, 0)
+    assert trainer.update(1.0) == undisturbed.update(1.0)
+    assert all(
+        torch.equal(a, b) for a, b in zip(trainer.model.parameters(), undisturbed.model.parameters(), strict=True)
+    )
 
 
 def loss_and_gradients(trainer: Trainer, sums: LossSums) -> list[Tensor]:

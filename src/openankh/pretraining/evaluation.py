@@ -1,7 +1,7 @@
 """How well a model predicts hidden residues of proteins it was not trained on."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,16 +42,19 @@ def evaluate(
     crop: int = 512,
     max_tokens: int | None = None,
     batch_tokens: int = 8192,
+    before_batch: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Hide residues of each protein once, always the same ones, and let the model predict them.
 
     What is hidden, and where a protein beyond `crop` residues is cropped, depends on its number in the corpus alone,
     so `batch_tokens`, which bounds the encoder tokens worked on at once, changes speed and memory but not the result.
-    `max_tokens` ends early: no protein follows the one that reaches so many encoder tokens.
+    `max_tokens` ends early: no protein follows the one that reaches so many encoder tokens. What `before_batch` raises
+    gives the evaluation up.
     """
     total = residues = 0.0
     num_tokens = num_residues = 0
     for batch in _batches(_examples(corpus, objective, crop, max_tokens), batch_tokens):
+        before_batch()
         sums = batch_loss(model, batch, corpus.vocab, TargetWeights(), dtype, device)
         total, residues = total + float(sums.total), residues + float(sums.residues)
         num_tokens, num_residues = num_tokens + sums.num_tokens, num_residues + sums.num_residues

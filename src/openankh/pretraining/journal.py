@@ -21,16 +21,18 @@ class Journal:
 
     `resumed_step` is the step of the checkpoint a run goes on from: lines of later steps, and a last line cut short by
     a kill, are removed, for those steps are taken again. None begins an empty journal. So write all lines of a step
-    before its checkpoint.
+    before its checkpoint, but for those of a kind that is still to come: `without` removes that kind's of that step.
     """
 
-    def __init__(self, run: Path, resumed_step: int | None = None, curves: Curves | None = None):
+    def __init__(
+        self, run: Path, resumed_step: int | None = None, curves: Curves | None = None, without: str | None = None
+    ):
         self.path = run / "journal.jsonl"
         self.curves = curves
         if resumed_step is None:
             write_file_atomically(self.path, b"")
         else:
-            _cut_after(self.path, resumed_step)
+            _cut_after(self.path, resumed_step, without)
         self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115  (closed by `close`)
 
     def write(
@@ -81,11 +83,14 @@ def read_journal(run: Path) -> list[dict[str, Any]]:
     return [entry for entry in entries if entry is not None]
 
 
-def _cut_after(path: Path, step: int) -> None:
+def _cut_after(path: Path, step: int, without: str | None) -> None:
     """Keep the whole lines up to a step, byte by byte; a journal that is missing begins empty."""
+
+    def is_kept(entry: dict[str, Any] | None) -> bool:
+        return entry is not None and (entry["step"] < step or (entry["step"] == step and entry.get("kind") != without))
+
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    kept = [line for line in lines if (entry := _parse(line)) is not None and entry["step"] <= step]
-    write_file_atomically(path, b"".join(kept))
+    write_file_atomically(path, b"".join(line for line in lines if is_kept(_parse(line))))
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

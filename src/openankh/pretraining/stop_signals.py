@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGTERM, SIGUSR1 and Ctrl-C end a run after the step in hand, with a checkpoint."""
+"""Being asked to stop: SIGTERM, SIGUSR1 and Ctrl-C end a run after the batch in hand, with a checkpoint."""
 
 import signal
 import threading
@@ -6,6 +6,10 @@ from types import FrameType, TracebackType
 
 STOPPED_EXIT_CODE = 75
 """Of a run that stopped before its end and can be resumed (EX_TEMPFAIL: batch systems requeue on it)."""
+
+
+class StoppedError(Exception):
+    """A signal asked to stop: the step or validation in hand is given up, to be done again after a resumption."""
 
 
 class StopSignals:
@@ -30,6 +34,11 @@ class StopSignals:
     ) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def check(self) -> None:
+        """Raise StoppedError when a signal has come."""
+        if self.received:
+            raise StoppedError(self.received)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.received:

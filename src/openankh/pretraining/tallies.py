@@ -7,7 +7,7 @@ from openankh.pretraining.trainer import Update
 
 @dataclass(frozen=True)
 class Tallies:
-    """Residues and encoder tokens read, seconds of earlier processes, and the best validation.
+    """Residues and encoder tokens read, seconds of earlier processes, and the last and the best validation.
 
     `best_loss` is the mean over objectives of the hidden residues' loss; None where nothing is validated.
     """
@@ -15,6 +15,7 @@ class Tallies:
     residues: int = 0
     tokens: int = 0
     earlier_seconds: float = 0.0
+    validated_step: int = 0
     best_step: int | None = None
     best_loss: float | None = None
 
@@ -27,6 +28,10 @@ class Tallies:
     def with_best(self, step: int, loss: float | None) -> "Tallies":
         """With a new best validation."""
         return replace(self, best_step=step, best_loss=loss)
+
+    def validated(self, step: int) -> "Tallies":
+        """With a validation after `step` updates."""
+        return replace(self, validated_step=step)
 
     def is_better(self, loss: float) -> bool:
         """Whether a validation is the best so far."""

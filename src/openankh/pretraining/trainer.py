@@ -60,15 +60,19 @@ class Trainer:
         self.step = 0
         self.position = 0
 
-    def update(self, learning_rate_factor: float) -> Update:
-        """Take one step over the next batches.
+    def update(self, learning_rate_factor: float, before_batch: Callable[[], None] = lambda: None) -> Update:
+        """Take one step over the next batches; what `before_batch` raises gives it up.
 
         Raises NotFiniteError, before any weight changes, naming the batch.
         """
         batches = self._next_batches()
         weights = TargetWeights(self.recipe.other_targets, self.recipe.encoder_loss)
         whole_weight = sum(float(weights.of(batch.targets.ids, self.recipe.vocab).sum()) for batch in batches)
-        sums = [self._accumulate(batch, weights, whole_weight) for batch in batches]
+        self.optimiser.zero_grad()
+        sums: list[LossSums] = []
+        for batch in batches:
+            before_batch()
+            sums.append(self._accumulate(batch, weights, whole_weight))
         if self.recipe.initialisation == "eager":
             for rows in reserved_rows(self.model):
                 rows.zero_()

@@ -5,7 +5,7 @@ RUN/ holds run.json (what was begun), journal.jsonl, tensorboard/, checkpoints/ 
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from openankh.pretraining.run_lock import run_lock
 from openankh.pretraining.run_log import RunLog
 from openankh.pretraining.run_record import RunRecord, begin_record, changed_environment, check_record, require_no_run
 from openankh.pretraining.schedule import StepPlan
-from openankh.pretraining.stop_signals import StopSignals
+from openankh.pretraining.stop_signals import StoppedError, StopSignals
 from openankh.pretraining.tallies import Tallies
 from openankh.pretraining.tensor_file import size_of
 from openankh.pretraining.tensorboard import open_tensorboard
@@ -120,22 +120,21 @@ class TrainingRun:
         if options.resume:
             plan, resumed = self._restore(plan)
         self.pace = Pace(plan, trainer.step, now)
-        journal = Journal(options.out, resumed, open_tensorboard(options.out, resumed, progress.say))
+        pending = "valid" if self._validation_is_due() else None
+        journal = Journal(options.out, resumed, open_tensorboard(options.out, resumed, progress.say), pending)
         self.log = RunLog(journal, progress, measured_peak(options.device, DTYPES[self.recipe.dtype]))
 
     def train(self, stop: StopSignals) -> Summary:
         """Take steps until the plan or the slice ends, or a signal comes."""
-        while not self._is_finished():
-            self._take_step()
-            step = self.trainer.step
-            settled = self._settle()
-            if self._is_finished() or step % self.recipe.valid_every == 0:
-                self._validate()
-            stopping = stop.received is not None or self._slice_is_over()
-            if self._is_finished() or stopping or settled or step % self.recipe.checkpoint_every == 0:
+        is_over = False
+        while not (is_over or self._is_finished()):
+            try:
+                due = self._go_on(stop.check)
+            except StoppedError:
+                due = True
+            is_over = stop.received is not None or self._slice_is_over()
+            if due or is_over or self._is_finished():
                 self._checkpoint()
-            if stopping:
-                break
         self.checkpoints.wait()
         self._say_how_it_ended(stop)
         return self._summary()
@@ -151,11 +150,29 @@ class TrainingRun:
         return self.options.out / "best"
 
     def _is_finished(self) -> bool:
-        return self.pace.plan.is_finished(self.trainer.step)
+        return self.pace.plan.is_finished(self.trainer.step) and not self._validation_is_due()
 
-    def _take_step(self) -> None:
+    def _validation_is_due(self) -> bool:
+        step = self.trainer.step
+        is_time = step % self.recipe.valid_every == 0 or self.pace.plan.is_finished(step)
+        return is_time and self.tallies.validated_step < step
+
+    def _go_on(self, check: Callable[[], None]) -> bool:
+        """Validate if that is due, else take a step; True when a checkpoint has to follow.
+
+        What `check` raises gives up the step or validation in hand.
+        """
+        settled = False
+        if self._validation_is_due():
+            self._validate(check)
+        else:
+            self._take_step(check)
+            settled = self._settle()
+        return settled or (self.trainer.step % self.recipe.checkpoint_every == 0 and not self._validation_is_due())
+
+    def _take_step(self, check: Callable[[], None]) -> None:
         begin, factor = self.now(), self.pace.plan.factor(self.trainer.step)
-        update = self.trainer.update(factor)
+        update = self.trainer.update(factor, check)
         seconds = max(self.now() - begin, 1e-9)
         self.tallies = self.tallies.plus(update)
         facts = {
@@ -187,16 +204,16 @@ class TrainingRun:
             )
         return settled
 
-    def _validate(self) -> None:
-        if self.valid is None:
-            self._save_best({})
-            return
-        results = {objective.name: self._evaluate(self.valid, objective) for objective in self.recipe.objectives}
-        self.log.validation(self.trainer.step, results, self._seconds())
-        if self.tallies.is_better(_mean_loss(results)):
+    def _validate(self, check: Callable[[], None]) -> None:
+        results: dict[str, Evaluation] = {}
+        if self.valid is not None:
+            results = {each.name: self._evaluate(self.valid, each, check) for each in self.recipe.objectives}
+            self.log.validation(self.trainer.step, results, self._seconds())
+        if not results or self.tallies.is_better(_mean_loss(results)):
             self._save_best(results)
+        self.tallies = self.tallies.validated(self.trainer.step)
 
-    def _evaluate(self, valid: Corpus, objective: Objective) -> Evaluation:
+    def _evaluate(self, valid: Corpus, objective: Objective, check: Callable[[], None]) -> Evaluation:
         return evaluate(
             self.trainer.model,
             valid,
@@ -206,6 +223,7 @@ class TrainingRun:
             self.recipe.packing.crop,
             self.recipe.valid_tokens,
             batch_tokens=self.recipe.packing.tokens,
+            before_batch=check,
         )
 
     def _save_best(self, results: Mapping[str, Evaluation]) -> None:
