@@ -1,7 +1,8 @@
 """FlexAttention, run eagerly on the CPU, gives what the other kernels give: values, gradients, whole training steps."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch.nn.attention import flex_attention as flex_module
 
 from attention_reference import reference_attention
 from openankh import attention
-from openankh.attention import Documents
+from openankh.attention import Documents, flex
 from openankh.attention.dense import dense_attention
 from openankh.attention.flex import flex_packed_attention
 from openankh.attention.hankel import hankel_attention
@@ -27,7 +28,9 @@ QUERY_LENGTHS = [2, 7, 7, 1, 60, 129]
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning"),
+    # Raised and dropped inside torch.compile.
     pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*autograd.function.Function.* should not be instantiated:DeprecationWarning"),
 ]
 
 
@@ -84,6 +87,35 @@ def test_company_changes_nothing() -> None:
         alone = Documents.of_lengths([end - start])
         own = flex_packed_attention(q[start:end], k[start:end], v[start:end], alone, alone, bias)
         assert relative_error(together[start:end], own) < 1e-6
+
+
+def test_batches_of_other_lengths_need_no_other_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled as on a GPU, but for the last stage, which makes machine code."""
+    graphs: dict[str, int] = {}
+
+    def count(function: Callable[..., Any]) -> Callable[..., Any]:
+        def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+            graphs[function.__name__] = graphs.get(function.__name__, 0) + 1
+            return graph.forward
+
+        return torch.compile(function, dynamic=True, fullgraph=True, backend=backend)
+
+    for name in ("flex_attention", "create_block_mask"):
+        monkeypatch.setattr(flex, name, count(getattr(flex, name)))
+    table, numbers = draw_table(), []
+    batches = [([200, 70], [300, 40]), ([230, 90, 70], [20, 280, 900]), ([600], [290]), ([9, 900], [400, 1])]
+    for query_lengths, key_lengths in batches:
+        queries, keys = Documents.of_lengths(query_lengths), Documents.of_lengths(key_lengths)
+        for own, other, causal in ((keys, keys, False), (queries, queries, True), (queries, keys, None)):
+            q, k = draw(own.num_tokens, 1), draw(other.num_tokens, 2)
+            bias = None if causal is None else bias_by_distance(table, DISTANCE + 1, DISTANCE, not causal)
+            flex_packed_attention(q, k, k, own, other, bias).sum().backward()
+        numbers.append(dict(graphs))
+    # One kernel within the encoder, one within the decoder, one across; and one more where two sizes happened to be
+    # the same at first.
+    assert numbers[0] == {"flex_attention": 3, "create_block_mask": 3}
+    assert max(numbers[-1].values()) <= 6
+    assert numbers[-1] == numbers[-2] == numbers[-3]
 
 
 def test_a_gpu_like_training_step_equals_a_cpu_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,8 @@ the proteins. H heads, T packed queries, S packed keys, K head width, R distance
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,9 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex
 
 from openankh.attention.documents import Documents
 from openankh.attention.relative_bias import RelativeBias
+
+NUM_KERNELS = 64
+"""Variants of a function that may be compiled in one process."""
 
 
 def flex_packed_attention(
@@ -27,16 +31,21 @@ def flex_packed_attention(
     """Unscaled softmax attention inside each pair of documents, (T, H, K)."""
     q, k, v = (x.transpose(0, 1)[None] for x in (q_THK, k_SHK, v_SHK))
     mask = _block_mask(queries, keys, bias is not None and bias.causal, q_THK.device)
-    kernel = _compiled_kernel() if q_THK.is_cuda else flex_attention
+    kernel = _compiled(flex_attention) if q_THK.is_cuda else flex_attention
     score_mod = None if bias is None else _bias_lookup(bias.by_distance)
     out = kernel(q, k, v, score_mod=score_mod, block_mask=mask, scale=1.0)
     assert isinstance(out, Tensor)
     return out[0].transpose(0, 1)
 
 
-@lru_cache(maxsize=1)
-def _compiled_kernel() -> Callable[..., Tensor]:
-    return torch.compile(flex_attention, dynamic=True)  # type: ignore[return-value]
+@cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function compiled for sizes that change; compiled anew for each kind of mask and bias, with gradients and
+    without, and at worst for each pair of sizes.
+    """
+    # Beyond its limit PyTorch would go on uncompiled and write out all pairs of tokens, which no memory holds.
+    torch._dynamo.config.recompile_limit = max(NUM_KERNELS, torch._dynamo.config.recompile_limit)
+    return torch.compile(function, dynamic=True, fullgraph=True)
 
 
 @lru_cache(maxsize=8)
@@ -49,7 +58,7 @@ def _block_mask(queries: Documents, keys: Documents, causal: bool, device: torch
         together = query_owner[i] == key_owner[j]
         return together & (j <= i) if causal else together
 
-    build = torch.compile(create_block_mask, dynamic=True) if device.type == "cuda" else create_block_mask
+    build = _compiled(create_block_mask) if device.type == "cuda" else create_block_mask
     return build(same_document, None, None, queries.num_tokens, keys.num_tokens, device=device)
 
 

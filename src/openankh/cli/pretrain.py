@@ -17,7 +17,14 @@ Settings = Annotated[
 ]
 CorpusFolder = Annotated[Path | None, Parameter(help="A corpus made by `openankh prepare`.")]
 Out = Annotated[Path | None, Parameter(name=("--out", "-o"), help="The run's folder: log, checkpoints, best/ model.")]
-Resume = Annotated[bool, Parameter(negative=(), help="Go on with the run in --out from its newest whole checkpoint.")]
+Resume = Annotated[
+    bool,
+    Parameter(
+        negative=(),
+        help="Go on with the run in --out from its newest whole checkpoint. SIGTERM, SIGUSR1, Ctrl-C and the end of a "
+        "slice leave one, with exit code 75.",
+    ),
+]
 Minutes = Annotated[
     float | None, Parameter(group=_LENGTH, help="Plan the learning rate for so many minutes instead of total_steps.")
 ]
