@@ -70,6 +70,16 @@ Dtype = Annotated[
     ),
 ]
 
+TrustPickle = Annotated[
+    bool,
+    Parameter(
+        name="--trust-pickle",
+        negative=(),
+        group=EVERYWHERE,
+        help="Read a model whose weights are a pytorch_model.bin, tensors alone; only from a source you trust.",
+    ),
+]
+
 Json = Annotated[
     bool,
     Parameter(name="--json", negative=(), group=EVERYWHERE, help="Print the result as JSON on standard output."),
