@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -266,6 +267,42 @@ def test_a_loss_that_is_not_finite_ends_with_code_2_and_can_be_resumed(
     assert journal_without_timing(tmp_path / "run")[-1]["step"] == 7
     assert cli.main(pretrain_arguments(corpus, tmp_path / "run", "--quiet", "--resume")) == 0
     assert fingerprint(tmp_path / "run") == fingerprint(finished)
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def test_a_damaged_checkpoint_is_told_and_the_one_before_gives_the_same_bits(
+    corpus: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    flip_a_bit(tmp_path / "run" / "checkpoints" / "step-00000012" / "optimiser.safetensors")
+    assert cli.main(pretrain_arguments(corpus, tmp_path / "run", "--resume")) == 0
+    told = capsys.readouterr().err
+    assert "step-00000012 is not used: optimiser.safetensors has been altered" in told
+    assert "going on from" in told and "step-00000009" in told
+    assert fingerprint(tmp_path / "run") == fingerprint(finished)
+
+
+def test_a_damaged_corpus_is_refused(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(corpus, tmp_path / "corpus")
+    tokens = max((tmp_path / "corpus" / "valid").iterdir(), key=lambda path: path.stat().st_size)
+    flip_a_bit(tokens)
+    assert tokens.name in refused(capsys, pretrain_arguments(tmp_path / "corpus", tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_outside_the_main_thread_works_without_signals(corpus: Path, tmp_path: Path) -> None:
+    summaries: list[Summary] = []
+    options = RunOptions(corpus, tmp_path / "run")
+    recipe = tiny_recipe("total_steps=2")
+    thread = threading.Thread(target=lambda: summaries.append(pretrain(recipe, options, PlainProgress())))
+    thread.start()
+    thread.join()
+    assert summaries[0].finished
 
 
 def test_another_machine_or_number_of_threads_is_told_on_resuming(

@@ -76,7 +76,7 @@ class Summary:
 
 def pretrain(recipe: Recipe, options: RunOptions, progress: Progress, now: Now = time.monotonic) -> Summary:
     """Train by a recipe, or go on with a run that stopped; raises UserError before anything is trained."""
-    train, valid = _open_corpus(recipe, options.corpus)
+    train, valid = _open_corpus(recipe, options.corpus, verify=not options.resume)
     if options.resume:
         record = check_record(options.out, recipe, train.fingerprint, options.minutes)
         if changed := changed_environment(record):
@@ -298,12 +298,12 @@ def _require_room(trainer: Trainer, options: RunOptions) -> None:
     require_free_space(options.out, num_states * num_state_bytes + 2 * num_model_bytes)
 
 
-def _open_corpus(recipe: Recipe, folder: Path) -> tuple[Corpus, Corpus | None]:
-    train = Corpus.open(folder)
+def _open_corpus(recipe: Recipe, folder: Path, verify: bool) -> tuple[Corpus, Corpus | None]:
+    train = Corpus.open(folder, verify=verify)
     if train.vocab.fingerprint != recipe.vocab.fingerprint:
         raise UserError(
             f"{folder}: was prepared with another vocabulary than recipe {recipe.name} uses; "
             f"prepare it with --vocab {recipe.vocabulary}"
         )
-    valid = Corpus.open(folder, split="valid") if "valid" in train.manifest.splits else None
+    valid = Corpus.open(folder, "valid", verify) if "valid" in train.manifest.splits else None
     return train, valid
