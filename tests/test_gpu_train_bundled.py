@@ -22,11 +22,11 @@ def scripts(repository: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleTy
     return importlib.import_module("gpu_train_bundled"), importlib.import_module("pieces")
 
 
-def train_arguments(work: Path, *more: str) -> list[str]:
+def train_arguments(work: Path, *more: str, slice_minutes: str = "1e-9") -> list[str]:
     """A run whose time is over after its first step, in slices of one step."""
     return [
         "train", str(SAMPLE), "--work", str(work), "--out", str(work / "out"), "--minutes", "1e-6",
-        "--slice-minutes", "1e-9", "--recipe", "micro", *more, "--settings", *TINY, "valid_every=1",
+        "--slice-minutes", slice_minutes, "--recipe", "micro", *more, "--settings", *TINY, "valid_every=1",
     ]  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def test_a_run_goes_on_from_its_pieces_on_another_bare_machine(scripts, reposito
     assert bundled.main(train_arguments(tmp_path / "one")) == 75
     out = tmp_path / "one" / "out"
     assert all(path.stat().st_size <= pieces.PIECE_BYTES for path in out.iterdir())
-    arguments = train_arguments(tmp_path / "other", "--pieces", str(out))
+    arguments = train_arguments(tmp_path / "other", "--pieces", str(out), slice_minutes="10")
     command = [sys.executable, "-c", BARE, str(repository / "benchmarks"), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -68,7 +68,7 @@ def test_a_slice_before_the_first_validation_has_no_model_yet(scripts, tmp_path:
     assert bundled.main([*train_arguments(tmp_path), "valid_every=100"]) == 75
     assert [path.name for path in (tmp_path / "out").glob("*.piece")] == ["state-00-of-01.piece"]
     assert json.loads((tmp_path / "out" / "report.json").read_text())["valid"] is None
-    assert bundled.main([*train_arguments(tmp_path), "valid_every=100"]) == 0
+    assert bundled.main([*train_arguments(tmp_path, slice_minutes="10"), "valid_every=100"]) == 0
     assert json.loads((tmp_path / "out" / "report.json").read_text())["valid"]["perplexity"] > 0
 
 

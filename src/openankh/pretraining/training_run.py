@@ -132,7 +132,8 @@ class TrainingRun:
                 due = self._go_on(stop.check)
             except StoppedError:
                 due = True
-            is_over = stop.received is not None or self._slice_is_over()
+            # A signal is urgent; a slice takes the time for a validation that is due.
+            is_over = stop.received is not None or (self._slice_is_over() and not self._validation_is_due())
             if due or is_over or self._is_finished():
                 self._checkpoint()
         self.checkpoints.wait()
