@@ -4,8 +4,6 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 
 from attention_reference import reference_attention
@@ -15,9 +13,8 @@ from openankh.attention.relative_bias import bias_by_distance
 from openankh.attention.tiles import tiled_attention
 from openankh.config import ModelConfig
 from openankh.fused_linear import OneDnnLinear, PlainLinear, fuse_linear, onednn_serves
-from openankh.inference import CHUNK, PackedEncoder, for_inference, shares_of
+from openankh.inference import PackedEncoder, for_inference
 from openankh.model import Ankh
-from openankh.threads import map_on_cores
 from test_model import SHAPES, build_pair, draw_tokens, relative_error
 
 LENGTHS = [7, 240, 1, 90, 3, 600]
@@ -88,43 +85,6 @@ def test_a_released_model_keeps_no_matrix_and_its_packed_form_works_on(kernels: 
     assert torch.equal(encoder.encode(TOKENS, DOCUMENTS).last_TD, kept)
     matrices = [name for name, weight in model.encoder.block.named_parameters() if weight.device.type != "meta"]
     assert all("layer_norm" in name or "relative_attention_bias" in name for name in matrices)
-
-
-@pytest.mark.parametrize("dtype", NUMBERS)
-def test_threads_that_run_whole_proteins_change_no_result(dtype: torch.dtype, kernels: str) -> None:
-    encoder = PackedEncoder(build_pair(SHAPES["ankh, gated gelu"])[0].to(dtype))
-    lengths = [300, 90, 400, 1, 250, 500, 30, 333]
-    tokens, documents = draw_tokens(lengths, 1), Documents.of_lengths(lengths)
-    on_one = encoder.encode(tokens, documents, layers=(0, 2))
-    torch.set_num_threads(2)
-    assert len(shares_of(documents, 2)) > 2
-    on_two = encoder.encode(tokens, documents, layers=(0, 2))
-    assert torch.get_num_threads() == 2
-    limit = 1e-6 if dtype == torch.float32 else 5e-3
-    assert relative_error(on_two.last_TD, on_one.last_TD) < limit
-    for layer in (0, 2):
-        assert relative_error(on_two.states[layer], on_one.states[layer]) < limit
-
-
-@given(st.lists(st.integers(0, 900), max_size=30), st.integers(1, 8))
-def test_every_protein_is_in_exactly_one_share(lengths: list[int], num_threads: int) -> None:
-    shares = shares_of(Documents.of_lengths(lengths), num_threads)
-    assert [end - start for share in shares for start, end in share.documents] == lengths
-    rows = [row for share in shares for row in range(share.rows.start, share.rows.stop)]
-    assert rows == list(range(sum(lengths)))
-    for share in shares:
-        assert share.rows.stop - share.rows.start == share.documents.num_tokens
-        assert len(shares) == 1 or len(share.documents) == 1 or share.documents.num_tokens <= CHUNK
-
-
-def test_what_a_thread_raises_reaches_the_caller() -> None:
-    def fail(number: int) -> int:
-        raise MemoryError(f"at {number}")
-
-    torch.set_num_threads(2)
-    with pytest.raises(MemoryError, match="at 0"):
-        map_on_cores(fail, range(3))
-    assert map_on_cores(lambda number: torch.get_num_threads(), range(3)) == [1, 1, 1]
 
 
 def test_a_model_of_numbers_that_no_cpu_kernel_takes_runs_as_it_is() -> None:

@@ -19,11 +19,9 @@ from openankh.attention.tiles import tiled_attention
 from openankh.config import ModelConfig
 from openankh.fused_linear import FusedLinear, fuse_linear, onednn_serves
 from openankh.model import Ankh, Block, EncoderOutput, GatedFeedForward, PlainFeedForward
-from openankh.threads import map_on_cores
 
 CHUNK = 512
-"""Tokens that go through a feed-forward together, or with several threads through all layers: their activations stay
-in a core's own cache."""
+"""Tokens that go through a feed-forward together: their activations stay in a core's own cache."""
 
 
 class Encoder(Protocol):
@@ -60,16 +58,6 @@ class PackedEncoder:
     @torch.no_grad()
     def encode(self, tokens_T: Tensor, documents: Documents, layers: Collection[int] = ()) -> EncoderOutput:
         """Encode packed proteins, as `Ankh.encode`; without gradients."""
-        shares = shares_of(documents, torch.get_num_threads())
-        if len(shares) == 1:
-            return self._encode(tokens_T, documents, layers)
-        longest_first = sorted(shares, key=lambda share: share.documents.num_tokens, reverse=True)
-        outputs = map_on_cores(lambda share: self._encode(tokens_T[share.rows], share.documents, layers), longest_first)
-        in_order = [outputs[longest_first.index(share)] for share in shares]
-        states = {layer: torch.cat([output.states[layer] for output in in_order]) for layer in in_order[0].states}
-        return EncoderOutput(torch.cat([output.last_TD for output in in_order]), states)
-
-    def _encode(self, tokens_T: Tensor, documents: Documents, layers: Collection[int]) -> EncoderOutput:
         x_TD = embedding(tokens_T, self._words_VD)
         bias = self._bias(documents)
         num_layers = len(self._layers)
@@ -82,35 +70,6 @@ class PackedEncoder:
         if num_layers in layers:
             states[num_layers] = last_TD
         return EncoderOutput(last_TD, states)
-
-
-@dataclass(frozen=True, eq=False)
-class Share:
-    """Consecutive documents of a batch: their packed rows, and their boundaries counted from the first of these."""
-
-    rows: slice
-    documents: Documents
-
-
-def shares_of(documents: Documents, num_threads: int) -> list[Share]:
-    """Cut a batch for threads that run whole proteins; one share where these are too few or too unequal."""
-    groups: list[list[tuple[int, int]]] = []
-    room = 0
-    for start, end in documents:
-        if not groups or end - start > room:
-            groups.append([])
-            room = CHUNK
-        groups[-1].append((start, end))
-        room -= end - start
-    tokens_a_thread = documents.num_tokens / num_threads
-    if num_threads == 1 or len(groups) < num_threads or documents.longest > tokens_a_thread:
-        groups = [list(documents)]
-    return [_share(group) for group in groups]
-
-
-def _share(group: list[tuple[int, int]]) -> Share:
-    first = group[0][0] if group else 0
-    return Share(slice(first, group[-1][1] if group else 0), Documents((0, *(end - first for _, end in group))))
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from openankh.attention.relative_bias import RelativeBias, hankel_view
 from openankh.fused_linear import onednn_product
 
 NUM_TOGETHER = 1 << 19
-"""Scores of all heads up to which one batched product is faster than a product a head; with several threads, which wait
-for each other at each product, four times as many."""
+"""Scores of all heads up to which one batched product is faster than a product a head."""
 
 NUM_TILE = 1 << 20
 """Scores of a tile: about what the last-level cache holds."""
@@ -26,11 +25,10 @@ def tiled_attention(q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, documents: Docu
     out_THK = torch.empty_like(q_THK, memory_format=torch.contiguous_format)
     bias_HR = bias.by_distance.float()
     bias = RelativeBias(bias_HR, bias.causal)
-    num_together = NUM_TOGETHER if torch.get_num_threads() == 1 else 4 * NUM_TOGETHER
     for start, end in documents:
         length = end - start
         rows = slice(start, end)
-        together = q_THK.shape[1] * length**2 <= num_together
+        together = q_THK.shape[1] * length**2 <= NUM_TOGETHER
         attend = _attend_together if together else _attend_by_head
         if length:
             attend(q_THK[rows], k_THK[rows], v_THK[rows], bias.of_length(length), out_THK[rows])
