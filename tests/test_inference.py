@@ -15,6 +15,7 @@ from openankh.config import ModelConfig
 from openankh.fused_linear import OneDnnLinear, PlainLinear, fuse_linear, onednn_serves
 from openankh.inference import PackedEncoder, for_inference
 from openankh.model import Ankh
+from openankh.precision import Precision
 from test_model import SHAPES, build_pair, draw_tokens, relative_error
 
 LENGTHS = [7, 240, 1, 90, 3, 600]
@@ -85,6 +86,43 @@ def test_a_released_model_keeps_no_matrix_and_its_packed_form_works_on(kernels: 
     assert torch.equal(encoder.encode(TOKENS, DOCUMENTS).last_TD, kept)
     matrices = [name for name, weight in model.encoder.block.named_parameters() if weight.device.type != "meta"]
     assert all("layer_norm" in name or "relative_attention_bias" in name for name in matrices)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("loaded", NUMBERS)
+def test_the_precision_asked_for_is_computed_in_whatever_was_loaded(precision: Precision, loaded: torch.dtype) -> None:
+    model = build_pair(SHAPES["ankh, gated gelu"])[0].to(loaded)
+    dtype = torch.float32 if precision == "fp32" else torch.bfloat16
+    found = for_inference(model, precision).encode(TOKENS, DOCUMENTS).last_TD
+    assert found.dtype == dtype
+    assert model.shared.weight.dtype == loaded
+    with torch.no_grad():
+        exact = model.float().encode(TOKENS, DOCUMENTS).last_TD
+    assert relative_error(found, exact) < (2e-6 if dtype == torch.float32 else 2e-2)
+
+
+def test_float16_on_a_cpu_is_the_network_itself_in_float16() -> None:
+    model = build_pair(SHAPES["ankh, gated gelu"])[0]
+    half = for_inference(model, "fp16")
+    assert isinstance(half, Ankh)
+    assert half.shared.weight.dtype == torch.float16
+    assert model.shared.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_no_layer_beyond_the_highest_asked_for_is_run(packed: bool) -> None:
+    model = build_pair(SHAPES["ankh, gated gelu"])[0]
+    with torch.no_grad():
+        every = model.encode(TOKENS, DOCUMENTS, range(model.config.num_encoder_layers + 1)).states
+        model.encoder.blocks[-1].feed_forward.DenseReluDense.wo.weight.fill_(torch.nan)
+        encoder = PackedEncoder(model) if packed else model
+        for layers in [(0,), (1,), (0, 1)]:
+            output = encoder.encode(TOKENS, DOCUMENTS, layers)
+            assert sorted(output.states) == sorted(layers)
+            assert all(relative_error(output.states[layer], every[layer]) < 1e-6 for layer in layers)
+        with pytest.raises(AssertionError, match="were asked for"):
+            _ = output.last_TD
+        assert encoder.encode(TOKENS, DOCUMENTS).last_TD.isnan().all()
 
 
 def test_a_model_of_numbers_that_no_cpu_kernel_takes_runs_as_it_is() -> None:

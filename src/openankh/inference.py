@@ -6,6 +6,7 @@ is the model itself.
 T packed tokens, D model width, V vocabulary, H heads, K head width, I inner width of all heads, F feed-forward width.
 """
 
+import copy
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -17,8 +18,10 @@ from torch.nn.functional import embedding, rms_norm
 from openankh.attention import Documents, RelativeBias, attend
 from openankh.attention.tiles import tiled_attention
 from openankh.config import ModelConfig
+from openankh.errors import UserError
 from openankh.fused_linear import FusedLinear, fuse_linear, onednn_serves
-from openankh.model import Ankh, Block, EncoderOutput, GatedFeedForward, PlainFeedForward
+from openankh.model import Ankh, Block, EncoderOutput, GatedFeedForward, PlainFeedForward, run_layers
+from openankh.precision import Precision
 
 CHUNK = 512
 """Tokens that go through a feed-forward together: their activations stay in a core's own cache."""
@@ -32,27 +35,54 @@ class Encoder(Protocol):
         ...
 
 
-def for_inference(model: Ankh, release: bool = False) -> Encoder:
+@dataclass(frozen=True)
+class Kind:
+    """A way to compute: the type of the activations between matrices, and what makes a matrix (O, I) ready."""
+
+    dtype: torch.dtype
+    fuse: Callable[[Tensor], FusedLinear]
+
+
+_DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def for_inference(model: Ankh, precision: Precision = "auto", release: bool = False) -> Encoder:
     """The fastest encoder of these weights where they lie; the model's later changes do not reach it.
 
     It holds a second copy of the encoder's matrices; with `release` those of the model are given up one by one as they
-    are packed, and the model cannot be used any more.
+    are packed, and the model cannot be used any more. Where no packed form serves it is the model itself, or with
+    another precision a copy.
     """
     weight = model.shared.weight
-    if weight.device.type != "cpu" or weight.dtype not in (torch.float32, torch.bfloat16):
+    kind = _kind_of(precision, weight)
+    if kind is not None:
+        return PackedEncoder(model, kind, release)
+    dtype = _DTYPES.get(precision, weight.dtype)
+    if dtype == weight.dtype:
         return model
-    return PackedEncoder(model, release)
+    return (model if release else copy.deepcopy(model)).to(dtype)
+
+
+def _kind_of(precision: Precision, weight: Tensor) -> Kind | None:
+    """How the packed encoder computes in this precision; None where it cannot."""
+    if precision == "int8":
+        raise UserError("precision int8: there is no such encoder yet; use bf16 or fp32")
+    dtype = _DTYPES.get(precision, weight.dtype)
+    if weight.device.type != "cpu" or dtype not in (torch.float32, torch.bfloat16):
+        return None
+    return Kind(dtype, fuse_linear)
 
 
 class PackedEncoder:
     """The encoder of an `Ankh`, packed; see `for_inference`."""
 
     @torch.no_grad()
-    def __init__(self, model: Ankh, release: bool = False) -> None:
+    def __init__(self, model: Ankh, kind: Kind | None = None, release: bool = False) -> None:
         stack = model.encoder
-        self._words_VD = model.shared.weight.detach()
+        kind = kind or Kind(model.shared.weight.dtype, fuse_linear)
+        self._words_VD = model.shared.weight.detach().to(kind.dtype)
         self._bias: Callable[[Documents], RelativeBias] = stack.bias
-        self._layers = [_PackedLayer.of(block, model.config, release) for block in stack.blocks]
+        self._layers = [_PackedLayer.of(block, model.config, kind, release) for block in stack.blocks]
         self._final_norm = stack.final_layer_norm
 
     @torch.no_grad()
@@ -60,16 +90,11 @@ class PackedEncoder:
         """Encode packed proteins, as `Ankh.encode`; without gradients."""
         x_TD = embedding(tokens_T, self._words_VD)
         bias = self._bias(documents)
-        num_layers = len(self._layers)
-        states = {0: x_TD} if 0 in layers else {}
-        for number, layer in enumerate(self._layers, start=1):
-            x_TD = layer(x_TD, documents, bias)
-            if number in layers and number < num_layers:
-                states[number] = x_TD
-        last_TD = self._final_norm(x_TD)
-        if num_layers in layers:
-            states[num_layers] = last_TD
-        return EncoderOutput(last_TD, states)
+
+        def run(layer: _PackedLayer, x_TD: Tensor) -> Tensor:
+            return layer(x_TD, documents, bias)
+
+        return run_layers(x_TD, self._layers, run, self._final_norm, layers)
 
 
 @dataclass(frozen=True)
@@ -84,18 +109,18 @@ class _PackedLayer:
     config: ModelConfig
 
     @classmethod
-    def of(cls, block: Block, config: ModelConfig, release: bool) -> "_PackedLayer":
+    def of(cls, block: Block, config: ModelConfig, kind: Kind, release: bool) -> "_PackedLayer":
         own, feed_forward = block.own, block.feed_forward
         attention, dense = own.SelfAttention, feed_forward.DenseReluDense
 
         def fuse(*matrices: nn.Linear, norm: Tensor | None = None) -> FusedLinear:
             weight_OI = torch.cat([matrix.weight for matrix in matrices])
             if norm is not None:
-                weight_OI = (weight_OI.float() * norm.float()).to(weight_OI.dtype)
+                weight_OI = weight_OI.float() * norm.float()
             if release:
                 for matrix in matrices:
                     matrix.to("meta")
-            return fuse_linear(weight_OI)
+            return kind.fuse(weight_OI.to(kind.dtype))
 
         norm = feed_forward.layer_norm.weight
         gated = isinstance(dense, GatedFeedForward)

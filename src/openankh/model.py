@@ -8,9 +8,9 @@ T packed tokens, S packed encoder tokens under a decoder, D model width, H heads
 V vocabulary, N relative buckets, R distances.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass, field
-from typing import cast
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,17 +19,25 @@ from torch.nn.functional import gelu, linear, relu, rms_norm, silu
 from openankh.attention import Documents, RelativeBias, attend, relative_bias
 from openankh.config import ModelConfig
 
+Layer = TypeVar("Layer")
+
 
 @dataclass(frozen=True)
 class EncoderOutput:
-    """What the encoder returns: `last_TD` after the final norm, and the layers asked for.
+    """What the encoder returns: the layers asked for.
 
     `states[0]` is the embedded input, `states[n]` the output of layer n; as in transformers' `hidden_states` the last
     one has passed the final norm.
     """
 
-    last_TD: Tensor
-    states: dict[int, Tensor] = field(default_factory=dict)
+    states: dict[int, Tensor]
+    num_layers: int
+
+    @property
+    def last_TD(self) -> Tensor:
+        """The last layer, after the final norm; it must have been asked for."""
+        assert self.num_layers in self.states, f"layers {sorted(self.states)} were asked for, not {self.num_layers}"
+        return self.states[self.num_layers]
 
 
 class RMSNorm(nn.Module):
@@ -214,19 +222,14 @@ class Ankh(nn.Module):
         layers: Collection[int] = (),
         dtype: torch.dtype | None = None,
     ) -> EncoderOutput:
-        """Encode packed proteins; `layers` names the states to return beside the last (see `EncoderOutput`)."""
+        """Encode packed proteins up to the highest of `layers`, the states to return; of none, up to the last."""
         x_TD = self.embed_tokens(tokens_T, dtype)
         bias = self.encoder.bias(documents)
-        num_layers = len(self.encoder.block)
-        states = {0: x_TD} if 0 in layers else {}
-        for number, block in enumerate(self.encoder.blocks, start=1):
-            x_TD = block.feed_forward(block.own(x_TD, documents, bias))
-            if number in layers and number < num_layers:
-                states[number] = x_TD
-        last_TD = self.encoder.final_layer_norm(x_TD)
-        if num_layers in layers:
-            states[num_layers] = last_TD
-        return EncoderOutput(last_TD, states)
+
+        def run(block: Block, x_TD: Tensor) -> Tensor:
+            return block.feed_forward(block.own(x_TD, documents, bias))
+
+        return run_layers(x_TD, self.encoder.blocks, run, self.encoder.final_layer_norm, layers)
 
     def decode_states(self, tokens_T: Tensor, documents: Documents, memory_SD: Tensor, sources: Documents) -> Tensor:
         """Decoder states after the final norm, (T, D), of target tokens already shifted right by `<pad>`."""
@@ -252,6 +255,24 @@ class Ankh(nn.Module):
     def decode(self, tokens_T: Tensor, documents: Documents, memory_SD: Tensor, sources: Documents) -> Tensor:
         """Logits (T, V) of target tokens already shifted right by `<pad>`."""
         return self.head(self.decode_states(tokens_T, documents, memory_SD, sources))
+
+
+def run_layers(
+    x_TD: Tensor,
+    stack: Sequence[Layer],
+    run: Callable[[Layer, Tensor], Tensor],
+    final_norm: Callable[[Tensor], Tensor],
+    wanted: Collection[int],
+) -> EncoderOutput:
+    """Run a stack's layers on the embedded input, none beyond the highest wanted; of none wanted, to the last."""
+    wanted = set(wanted) or {len(stack)}
+    assert min(wanted) >= 0 and max(wanted) <= len(stack), f"layers {sorted(wanted)} of {len(stack)}"
+    states = {0: x_TD} if 0 in wanted else {}
+    for number, layer in enumerate(stack[: max(wanted)], start=1):
+        x_TD = run(layer, x_TD)
+        if number in wanted:
+            states[number] = final_norm(x_TD) if number == len(stack) else x_TD
+    return EncoderOutput(states, len(stack))
 
 
 def project(x_TD: Tensor, layer: nn.Linear) -> Tensor:
