@@ -13,9 +13,11 @@ def provenance(pool: Pool = "residues", dtype: Dtype = "fp32", **changes: object
         "input_sha256": "a" * 64,
         "model": "tiny",
         "model_sha256": "b" * 64,
+        "precision": "fp32",
         "dtype": dtype,
+        "states": "encoder",
+        "layers": (4,),
         "pool": pool,
-        "layer": 4,
         "prefix": "[NLU]",
         "width": WIDTH,
     }

@@ -57,8 +57,11 @@ READERS = {"out.h5": read_hdf5, "out.parquet": read_parquet, "out.npz": read_npz
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_every_protein_comes_back_exactly_once_in_order(tmp_path: Path, name: str, pool: Pool, dtype: Dtype) -> None:
-    of = provenance(pool, dtype)
+@pytest.mark.parametrize("layers", [(4,), (4, 0, 2)])
+def test_every_protein_comes_back_exactly_once_in_order(
+    tmp_path: Path, name: str, pool: Pool, dtype: Dtype, layers: tuple[int, ...]
+) -> None:
+    of = provenance(pool, dtype, layers=layers)
     made = embeddings(IDS, of)
     write(tmp_path / name, made, of)
     found = READERS[name](tmp_path / name)
@@ -82,7 +85,11 @@ def test_an_hdf5_dataset_is_found_by_its_id_and_keeps_the_true_id_and_place(tmp_
         assert file["P1 #3"].attrs["id"] == "P1" and file["P1 #3"].attrs["index"] == 11
         assert file["a%2Fb"].attrs["id"] == "a/b"
         assert file["nul%00"].attrs["id"] == "nul%00"
-        assert file.attrs["pool"] == "mean" and file.attrs["layer"] == 4 and file.attrs["num_records"] == len(IDS)
+        assert (
+            file.attrs["pool"] == "mean"
+            and file.attrs["layers"].tolist() == [4]
+            and file.attrs["num_records"] == len(IDS)
+        )
         assert file.attrs["input_sha256"] == "a" * 64
 
 

@@ -20,7 +20,7 @@ from openankh.store import Provenance as EmbeddingProvenance
 from openankh.vocab import openankh_vocab
 
 FASTA = ">P1 first\nMKTAYIAK\nQR*\n>P2\nmkv\n>P2\nMB1\n"
-PROVENANCE = EmbeddingProvenance("0" * 64, "openankh-nano", "1" * 64, "fp32", "mean", 6, "", 4)
+PROVENANCE = EmbeddingProvenance("0" * 64, "openankh-nano", "1" * 64, "fp32", "fp32", "encoder", (6,), "mean", "", 4)
 
 
 @pytest.fixture
@@ -66,10 +66,10 @@ def test_embeddings_of_every_format_tell_what_made_them(tmp_path: Path, name: st
     assert finding.kind == "embeddings"
     assert finding.facts["format"] == format_name
     assert finding.facts["num_proteins"] == 2
-    assert {key: finding.facts[key] for key in ("model", "pool", "layer", "width")} == {
+    assert {key: finding.facts[key] for key in ("model", "pool", "layers", "width")} == {
         "model": "openankh-nano",
         "pool": "mean",
-        "layer": 6,
+        "layers": [6],
         "width": 4,
     }
 

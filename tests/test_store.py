@@ -11,6 +11,7 @@ from safetensors import safe_open
 from embedding_samples import WIDTH, embeddings, provenance
 from openankh.errors import UserError
 from openankh.store import DTYPES, POOLS, Dtype, Embedding, EmbeddingStore, Pool, Provenance, ShardLimits
+from openankh.store.provenance import parse_provenance
 from openankh.store.writer import writing_store
 
 IDS = ["P1", "a/b", "..", "P1", "nul\0", "caf\udce9", "😀", "p1"]
@@ -50,6 +51,57 @@ def test_arrays_ids_and_lengths_come_back_exactly_in_order(tmp_path: Path, pool:
         np.testing.assert_array_equal(array, embedding.values)
     assert [array.shape for array in store] == [e.values.shape for e in made]
     assert store.provenance == of
+
+
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_several_layers_come_back_in_one_array_a_protein(tmp_path: Path, pool: Pool, dtype: Dtype) -> None:
+    of = provenance(pool, dtype, layers=(4, 0, 2))
+    made = embeddings(IDS, of)
+    assert {embedding.values.ndim for embedding in made} == {3 if pool == "residues" else 2}
+    write(tmp_path / "s", made, of, ShardLimits(num_residues=12))
+    store = EmbeddingStore.open(tmp_path / "s")
+    assert store.provenance.layers == (4, 0, 2)
+    for index in (5, *range(len(made))):
+        np.testing.assert_array_equal(store[index], made[index].values)
+
+
+def test_a_store_of_the_first_version_stays_readable() -> None:
+    store = EmbeddingStore.open(Path(__file__).parent / "data" / "store-version-1")
+    store.verify()
+    of = provenance("residues", "bf16", precision="bf16")
+    assert store.provenance == of
+    assert store.ids == ("P1", "a/b", "P1", "P3")
+    for array, embedding in zip(store, embeddings(list(store.ids), of), strict=True):
+        np.testing.assert_array_equal(array, embedding.values)
+
+
+@pytest.mark.parametrize(("dtype", "precision"), [("fp32", "fp32"), ("bf16", "bf16"), ("fp16", "auto")])
+def test_provenance_of_the_first_version_tells_what_is_known_of_its_precision(dtype: Dtype, precision: str) -> None:
+    now = provenance(dtype=dtype, precision=precision)
+    old = {name: value for name, value in now.to_json().items() if name not in ("precision", "states", "layers")}
+    assert parse_provenance({**old, "layer": 4}) == now
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"layers": []},
+        {"layers": 4},
+        {"layers": [-1]},
+        {"layers": ["4"]},
+        {"width": "6"},
+        {"width": -6},
+        {"pool": "sum"},
+        {"dtype": "fp8"},
+        {"precision": "fp8"},
+        {"states": "both"},
+        {"depth": 3},
+    ],
+)
+def test_a_provenance_that_cannot_be_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(UserError):
+        parse_provenance({**provenance().to_json(), **changes})
 
 
 def test_proteins_are_found_by_id_and_duplicates_by_all_their_places(store: EmbeddingStore) -> None:
@@ -177,7 +229,7 @@ def test_a_shard_with_a_huge_header_is_refused_at_once(store: EmbeddingStore) ->
 
 def test_a_manifest_that_was_edited_is_refused(store: EmbeddingStore) -> None:
     path = store.folder / "manifest.json"
-    path.write_text(path.read_text().replace('"layer": 4', '"layer": 3'))
+    path.write_text(path.read_text().replace('"width": 6', '"width": 5'))
     with pytest.raises(UserError, match="changed since it was written"):
         EmbeddingStore.open(store.folder)
 

@@ -125,7 +125,10 @@ def test_a_writer_killed_at_any_step_of_the_protocol_is_continued_to_the_same_by
         ("model_sha256", "c" * 64),
         ("dtype", "fp16"),
         ("pool", "mean"),
-        ("layer", 3),
+        ("precision", "bf16"),
+        ("states", "decoder"),
+        ("layers", (3,)),
+        ("layers", (4, 3)),
         ("prefix", ""),
     ],
 )
@@ -191,7 +194,7 @@ def test_a_journal_of_another_version_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StopError):
         run(tmp_path / "s", stop_after=12)
     journal = tmp_path / "s.partial" / "journal.jsonl"
-    journal.write_text(journal.read_text().replace('"version": 1', '"version": 99'))
+    journal.write_text(journal.read_text().replace('"version": 2', '"version": 99'))
     with pytest.raises(UserError, match="not a journal this openankh can continue"):
         run(tmp_path / "s")
 

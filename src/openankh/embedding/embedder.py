@@ -5,6 +5,7 @@ done. T packed tokens, N residues among them, D model width.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from openankh.errors import UserError
 from openankh.fasta import Record
 from openankh.inference import Encoder, for_inference
 from openankh.model import Ankh
+from openankh.precision import Precision
 from openankh.store import Dtype, Pool
 from openankh.vocab import Vocab
 
@@ -46,7 +48,8 @@ class Embedder:
         self.pool: Pool = options.pool
         self.layer = options.layer_of(model.config.num_encoder_layers)
         self.prefix = options.prefix_of(vocab)
-        self.dtype: Dtype = options.dtype or _dtype_of(model)
+        self.precision: Precision = _type_of(model)
+        self.dtype: Dtype = options.dtype or _type_of(model)
         self.device = model.shared.weight.device
         self.max_tokens = options.max_tokens or (CPU_TOKENS if self.device.type == "cpu" else GPU_TOKENS)
         self._prefix_id = vocab.prefix_id(self.prefix) if self.prefix else None
@@ -119,5 +122,5 @@ class Embedder:
         raise UserError(f"records {shown}: the model's numbers are not finite in {self.dtype}; {remedy}")
 
 
-def _dtype_of(model: Ankh) -> Dtype:
+def _type_of(model: Ankh) -> Literal["fp32", "bf16"]:
     return "bf16" if model.shared.weight.dtype == torch.bfloat16 else "fp32"

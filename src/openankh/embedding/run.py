@@ -73,9 +73,11 @@ def _provenance(embedder: Embedder, model: ModelIdentity, survey: Survey | None)
         input_sha256=survey.sha256 if survey else None,
         model=model.name,
         model_sha256=model.sha256,
+        precision=embedder.precision,
         dtype=embedder.dtype,
+        states="encoder",
+        layers=(embedder.layer,),
         pool=embedder.pool,
-        layer=embedder.layer,
         prefix=embedder.prefix,
         width=embedder.model.config.d_model,
     )

@@ -3,13 +3,14 @@
 from openankh.store.journal import ShardLimits
 from openankh.store.lock import sole_writer
 from openankh.store.output import Embedding, Output
-from openankh.store.provenance import DTYPES, POOLS, Dtype, Pool, Provenance
+from openankh.store.provenance import DTYPES, POOLS, STATES, Dtype, Pool, Provenance, States
 from openankh.store.reader import EmbeddingStore
 from openankh.store.target import Target, num_unfinished, parse_target, require_room
 
 __all__ = [
     "DTYPES",
     "POOLS",
+    "STATES",
     "Dtype",
     "Embedding",
     "EmbeddingStore",
@@ -17,6 +18,7 @@ __all__ = [
     "Pool",
     "Provenance",
     "ShardLimits",
+    "States",
     "Target",
     "num_unfinished",
     "parse_target",

@@ -69,7 +69,7 @@ def _read_parquet(path: Path) -> tuple[int, Mapping[str, Any]]:
 
 def _plain(value: Any) -> Any:
     """An HDF5 attribute as JSON would hold it."""
-    return value.item() if isinstance(value, np.generic) else value
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
 
 
 _Read = Callable[[Path], tuple[int, Mapping[str, Any]]]

@@ -22,7 +22,8 @@ from openankh.store.shard import ShardEntry, shard_name
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = "openankh-embeddings"
-VERSION = 1
+VERSION = 2
+_READABLE = (1, VERSION)
 _AGAIN = "embed again, or copy the store again"
 
 
@@ -69,7 +70,7 @@ def read_manifest(folder: Path) -> Manifest:
     content = read_json_object(path)
     if content.get("format") != FORMAT:
         raise UserError(f"{path}: not the manifest of an embedding store; give the folder that openankh embed wrote")
-    if content.get("version") != VERSION:
+    if content.get("version") not in _READABLE:
         raise UserError(
             f"{folder}: embedding store of format {content.get('version')!r}, this openankh reads {VERSION}; "
             "upgrade openankh or embed again"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """The array of one protein, (L, D) per residue or (D,) pooled, with its id and number of residues."""
+    """The array of one protein, of the shape `Provenance.shape_of` tells, with its id and number of residues."""
 
     id: str
     length: int

@@ -1,8 +1,8 @@
 """Embeddings as Parquet: a row a protein, in input order, with the columns `id`, `length` and `embedding`.
 
 `embedding` is a list of `width` numbers when pooled; per residue it is the rows end to end, length * width numbers,
-to be reshaped to (length, -1). The provenance is in the file's metadata under the key `openankh`. bf16 is written as
-float32, which loses nothing.
+to be reshaped to (length, -1). Of several layers the numbers of each follow one another: (layers, length, -1). The
+provenance is in the file's metadata under the key `openankh`. bf16 is written as float32, which loses nothing.
 """
 
 import json
@@ -98,6 +98,8 @@ def _schema(provenance: Provenance) -> "pa.Schema":
 
     number = pa.from_numpy_dtype(exported_type(provenance.dtype))
     item = pa.field("element", number, nullable=False)
-    embedding = pa.large_list(item) if provenance.is_per_residue else pa.list_(item, provenance.width)
+    embedding = (
+        pa.large_list(item) if provenance.is_per_residue else pa.list_(item, provenance.num_layers * provenance.width)
+    )
     columns = [("id", pa.string()), ("length", pa.int32()), ("embedding", embedding)]
     return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns])

@@ -20,8 +20,9 @@ from openankh.store.shard import Shard
 class EmbeddingStore:
     """Embeddings of many proteins on disk, in the order of their FASTA file.
 
-    `store[i]` is the array of protein i, (L, D) per residue or (D,) pooled: read-only memory of the file for fp32 and
-    fp16, a float32 copy for bf16. `store["P69905"]` is that of the one protein of this id.
+    `store[i]` is the array of protein i, (L, D) per residue or (D,) pooled, (K, L, D) or (K, D) of several layers:
+    read-only memory of the file for fp32 and fp16, a float32 copy for bf16. `store["P69905"]` is that of the one
+    protein of this id.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:

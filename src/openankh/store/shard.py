@@ -1,9 +1,9 @@
 """One shard of an embedding store: a safetensors file of many proteins' rows with their ids and lengths.
 
-Tensors: `embeddings` (rows, D) end to end; `lengths` (B,) residues of each protein; `ids` the UTF-8 bytes of all ids
-end to end; `id_ends` (B,) where each id ends. Any safetensors reader opens it; this one maps it, so that nothing is
-read but what is asked for. It is written here, not by the safetensors package, because that wants the whole shard in
-memory a second time and has no bf16 for numpy.
+Tensors: `embeddings` (rows, D), proteins end to end, of several layers a protein's first, then its next; `lengths`
+(B,) residues of each protein; `ids` the UTF-8 bytes of all ids end to end; `id_ends` (B,) where each id ends. Any
+safetensors reader opens it; this one maps it, so that nothing is read but what is asked for. It is written here, not by
+the safetensors package, because that wants the whole shard in memory a second time and has no bf16 for numpy.
 """
 
 import hashlib
@@ -126,13 +126,12 @@ class Shard:
     @cached_property
     def _row_ends(self) -> NDArray[np.int64]:
         ones = np.ones(len(self.lengths), np.int64)
-        return np.cumsum(self.lengths if self._provenance.is_per_residue else ones)
+        return np.cumsum(self.lengths if self._provenance.is_per_residue else ones) * self._provenance.num_layers
 
     def __getitem__(self, index: int) -> NDArray[np.floating]:
-        end = int(self._row_ends[index])
-        if not self._provenance.is_per_residue:
-            return from_stored(self._rows[end - 1], self._provenance.dtype)
-        return from_stored(self._rows[end - int(self.lengths[index]) : end], self._provenance.dtype)
+        length, end = int(self.lengths[index]), int(self._row_ends[index])
+        rows = self._rows[end - self._provenance.num_rows(1, length) : end]
+        return from_stored(rows.reshape(self._provenance.shape_of(length)), self._provenance.dtype)
 
     def _view(self, name: str, dtype: str, shape: tuple[int, ...], numpy_type: np.dtype) -> NDArray:
         """The mapped tensor, when the header gives it exactly this type and shape and it lies inside the file."""
