@@ -261,3 +261,12 @@ def test_what_is_no_store_is_refused_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=message) as caught:
             EmbeddingStore.open(tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_matrices_are_the_rows_of_all_proteins_in_order(tmp_path: Path, keep: bool) -> None:
+    of = provenance("mean")
+    made = embeddings(IDS, of)
+    write(tmp_path / "s", made, of, ShardLimits(num_residues=12))
+    rows = np.concatenate(list(EmbeddingStore.open(tmp_path / "s").matrices(keep=keep)))
+    np.testing.assert_array_equal(rows, [embedding.values for embedding in made])

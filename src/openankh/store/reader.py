@@ -99,6 +99,16 @@ class EmbeddingStore:
             for index, protein_id in enumerate(shard.ids):
                 yield protein_id, shard[index]
 
+    def matrices(self, *, keep: bool = False) -> Iterator[NDArray]:
+        """The rows (N, D) of each shard in turn, as stored: read-only memory of the file, bf16 as its bits.
+
+        A shard is mapped for as long as its rows are in use; with `keep` as long as the store is open, which spares
+        the mapping when all is read again.
+        """
+        for number, entry in enumerate(self._manifest.shards):
+            shard = self._shard(number) if keep else Shard(self.folder / entry.name, entry, self.provenance)
+            yield shard.rows
+
     def verify(self) -> None:
         """Read every byte; UserError naming the first shard whose SHA-256 is not the one that was written."""
         for number, entry in enumerate(self._manifest.shards):

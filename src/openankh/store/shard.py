@@ -107,7 +107,7 @@ class Shard:
         rows = provenance.num_rows(entry.num_records, entry.num_residues)
         self._bytes = np.memmap(path, np.uint8, mode="r")
         name = SAFETENSORS_NAMES[provenance.dtype]
-        self._rows = self._view("embeddings", name, (rows, provenance.width), stored_type(provenance.dtype))
+        self.rows = self._view("embeddings", name, (rows, provenance.width), stored_type(provenance.dtype))
         self.lengths = self._view("lengths", "I64", (entry.num_records,), np.dtype("<i8"))
         if int(self.lengths.sum()) != entry.num_residues or self.lengths.min(initial=1) < 1:
             raise _damaged(path, "its lengths are not those of the manifest")
@@ -130,7 +130,7 @@ class Shard:
 
     def __getitem__(self, index: int) -> NDArray[np.floating]:
         length, end = int(self.lengths[index]), int(self._row_ends[index])
-        rows = self._rows[end - self._provenance.num_rows(1, length) : end]
+        rows = self.rows[end - self._provenance.num_rows(1, length) : end]
         return from_stored(rows.reshape(self._provenance.shape_of(length)), self._provenance.dtype)
 
     def _view(self, name: str, dtype: str, shape: tuple[int, ...], numpy_type: np.dtype) -> NDArray:
