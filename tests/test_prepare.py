@@ -236,15 +236,26 @@ def test_a_killed_preparation_leaves_nothing_that_looks_complete(tmp_path: Path)
         process.stdin.write((b">p\n" + b"MKTAYIAKQR" * 100 + b"\n") * 6_000)
         process.stdin.flush()
         process.kill()
-    left = list(tmp_path.iterdir())
-    assert [entry.name.startswith("corpus.tmp-") for entry in left] == [True]
-    assert any((left[0] / "train").iterdir())
+    (left,) = tmp_path.glob("corpus.tmp-*")
+    assert any((left / "train").iterdir())
     with pytest.raises(UserError, match="not finished"):
-        Corpus.open(left[0])
+        Corpus.open(left)
     with pytest.raises(UserError, match="no such folder"):
         Corpus.open(tmp_path / "corpus")
     prepare([fasta(tmp_path / "a.fasta")], tmp_path / "corpus", PrepareOptions())
     assert len(sequences(tmp_path / "corpus")) == 5
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.fasta", "corpus"]
+
+
+def test_two_preparations_of_one_corpus_do_not_meet(tmp_path: Path) -> None:
+    source = fasta(tmp_path / "a.fasta", ">p\nMKTAY\n" * 300)
+
+    def prepare_again(num_bytes: int, num_residues: int) -> None:
+        with pytest.raises(UserError, match=r"another process .* is writing it"):
+            prepare([source], tmp_path / "corpus", PrepareOptions())
+
+    prepare([source], tmp_path / "corpus", PrepareOptions(), on_progress=prepare_again)
+    assert len(sequences(tmp_path / "corpus")) == 300
 
 
 def test_progress_tells_bytes_as_stored_and_residues(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from embedding_samples import embeddings, provenance
 from openankh.errors import UserError
-from openankh.store import Embedding, EmbeddingStore, Provenance, ShardLimits, sole_writer
+from openankh.store import Embedding, EmbeddingStore, Provenance, ShardLimits
 from openankh.store.writer import StoreWriter, partial_folder, writing_store
 
 LIMITS = ShardLimits(num_residues=20)
@@ -239,29 +239,3 @@ def test_a_full_disk_keeps_the_acknowledged_shards_and_names_the_bytes(
     assert done
     run(tmp_path / "s")
     assert contents(tmp_path / "s") == undisturbed
-
-
-def test_a_second_writer_of_the_same_output_is_refused(tmp_path: Path) -> None:
-    held = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import sys\nfrom pathlib import Path\nfrom openankh.store.lock import sole_writer\n"
-            "with sole_writer(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()",
-            str(tmp_path / "s"),
-        ],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert held.stdout is not None and held.stdin is not None
-    with held:
-        assert held.stdout.readline() == "held\n"
-        with pytest.raises(UserError, match="another process is writing it"), sole_writer(tmp_path / "s"):
-            pass
-        with sole_writer(tmp_path / "other"):
-            pass
-        held.kill()
-    with sole_writer(tmp_path / "s"):
-        assert (tmp_path / ".s.lock").exists()
-    assert list(tmp_path.iterdir()) == []

@@ -13,8 +13,16 @@ from typing import BinaryIO
 
 from openankh.errors import UserError
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+class FullDiskError(UserError):
+    """The disk has no room, or the system allows no larger file; `reason` says which in the system's words."""
+
+    def __init__(self, line: str, reason: str):
+        super().__init__(line)
+        self.reason = reason
 
 
 def sha256_of(path: Path | str) -> str:
@@ -76,17 +84,17 @@ def atomic_path(path: Path | str, *, needed_bytes: int | None = None) -> Iterato
     temporary = _temporary(target)
     try:
         with full_disk_named(target, temporary, needed_bytes):
-            with _cannot_write(target):
+            with unwritable_named(target):
                 os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
             yield temporary
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
-            with _cannot_write(target):
+            with unwritable_named(target):
                 os.replace(temporary, target)
+            fsync_folder(target.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    fsync_folder(target.parent)
 
 
 @contextmanager
@@ -100,7 +108,7 @@ def atomic_folder(path: Path | str, *, needed_bytes: int | None = None) -> Itera
     temporary = _temporary(target)
     try:
         with full_disk_named(target, temporary, needed_bytes):
-            with _cannot_write(target):
+            with unwritable_named(target):
                 temporary.mkdir()
             yield temporary
             _fsync_tree(temporary)
@@ -113,11 +121,11 @@ def atomic_folder(path: Path | str, *, needed_bytes: int | None = None) -> Itera
 def put_folder_in_place(new: Path, path: Path | str) -> None:
     """Rename the folder `new`, whose files are durable, to its neighbour `path`; what stood there is removed."""
     target = _target(path, is_wanted=Path.is_dir, kind="a folder")
-    with _cannot_write(target):
+    with unwritable_named(target):
         replaced = _exchanged(new, target)
-    fsync_folder(target.parent)
+        fsync_folder(target.parent)
     if replaced is not None:
-        shutil.rmtree(replaced)
+        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def remove_temporaries_of(path: Path | str) -> int:
@@ -141,8 +149,12 @@ def _target(path: Path | str, is_wanted: Callable[[Path], bool], kind: str) -> P
     if target.exists() and not is_wanted(target):
         raise UserError(f"cannot write {path}: it exists and is not {kind}; choose another name")
     if not target.parent.is_dir():
-        raise UserError(f"cannot write {path}: the folder {target.parent} does not exist; create it first")
+        raise _folder_missing(path, target.parent)
     return target
+
+
+def _folder_missing(path: Path | str, folder: Path) -> UserError:
+    return UserError(f"cannot write {path}: the folder {folder} does not exist; create it first")
 
 
 def _temporary(target: Path) -> Path:
@@ -158,13 +170,16 @@ def _fsync_tree(folder: Path) -> None:
 
 
 def _exchanged(new: Path, target: Path) -> Path | None:
-    """Rename `new` to `target`; returns where the folder that stood there is now, or None when there was none."""
+    """Rename `new` to `target`; returns where the folder that stood there is now, or None when there was none.
+
+    That is a name of a temporary: whoever is killed while removing it leaves nothing that looks like `new`.
+    """
     if not target.exists():
         os.rename(new, target)
         return None
-    if _exchange(new, target):
-        return new
     aside = _temporary(target)
+    if _exchange(new, target):
+        return aside if _is_renamed(new, aside) else new
     os.rename(target, aside)
     try:
         os.rename(new, target)
@@ -172,6 +187,15 @@ def _exchanged(new: Path, target: Path) -> Path | None:
         os.rename(aside, target)
         raise
     return aside
+
+
+def _is_renamed(old: Path, new: Path) -> bool:
+    """Rename, where nothing depends on it."""
+    try:
+        os.rename(old, new)
+    except OSError:
+        return False
+    return True
 
 
 def _exchange(one: Path, other: Path) -> bool:
@@ -183,12 +207,15 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 @contextmanager
-def _cannot_write(target: Path) -> Iterator[None]:
+def unwritable_named(target: Path) -> Iterator[None]:
+    """Turn the system's refusal to write, but for a full disk, into a UserError that names `target`."""
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL:
             raise
+        if not target.parent.is_dir():
+            raise _folder_missing(target, target.parent) from None
         reason = (error.strerror or str(error)).lower()
         raise UserError(f"cannot write {target}: {reason}; choose another place or mend its permissions") from error
 
@@ -202,15 +229,18 @@ def full_disk_named(target: Path, temporary: Path, needed_bytes: int | None) -> 
     try:
         yield
     except Exception as error:
-        reason = _disk_full_reason(error)
-        if reason is None:
+        reason = full_disk_reason(error)
+        if reason is None or isinstance(error, UserError):
             raise
         raise _disk_full(target, needed_bytes, reason, _size_of(temporary)) from error
 
 
-def _disk_full_reason(error: Exception) -> str | None:
+def full_disk_reason(error: Exception) -> str | None:
+    """The system's words, when an error means that the disk is full or the file larger than may be; else None."""
+    if isinstance(error, FullDiskError):
+        return error.reason
     # safetensors and h5py report the system's error inside a text of their own.
-    for code in _FULL:
+    for code in FULL:
         if getattr(error, "errno", None) == code or os.strerror(code) in str(error):
             return os.strerror(code).lower()
     return None
@@ -222,11 +252,9 @@ def _size_of(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _disk_full(target: Path, needed_bytes: int | None, reason: str, num_written_bytes: int = 0) -> UserError:
+def _disk_full(target: Path, needed_bytes: int | None, reason: str, num_written_bytes: int = 0) -> FullDiskError:
     """The error for a full disk; what was written so far counts as free, for it is taken away again."""
     needed = f"{needed_bytes:,}" if needed_bytes is not None else f"more than {num_written_bytes:,}"
     free = free_bytes(target) + num_written_bytes
-    return UserError(
-        f"cannot write {target}: {reason} ({needed} bytes needed, {free:,} free); "
-        "free some space or choose another disk; what stood there before is untouched"
-    )
+    remedy = "free some space or choose another disk; what stood there before is untouched"
+    return FullDiskError(f"cannot write {target}: {reason} ({needed} bytes needed, {free:,} free); {remedy}", reason)

@@ -18,7 +18,8 @@ from openankh.corpus_manifest import Manifest, Source, Split, read_manifest, wri
 from openankh.corpus_writer import SHARD_RESIDUES, SplitWriter
 from openankh.errors import UserError
 from openankh.fasta import FastaReader, ReadOptions, Record
-from openankh.files import atomic_folder
+from openankh.files import atomic_folder, remove_temporaries_of
+from openankh.lock import sole_writer
 from openankh.selection import Selection
 from openankh.vocab import Vocab, openankh_vocab
 
@@ -68,18 +69,21 @@ def prepare(
 
     `valid` names a ready validation file. `on_progress` hears the bytes (as stored) and residues read so far. The
     folder appears, or with `overwrite` replaces another corpus, when everything is written; a process that is killed
-    leaves no folder that looks complete. Raises UserError for whatever the user can mend.
+    leaves no folder that looks complete, and what it leaves the next preparation of `folder` removes. Raises UserError
+    for whatever the user can mend, another process that is preparing `folder` included.
     """
     _check_sources(sources, valid, options.selection)
     _check_target(Path(folder), overwrite)
-    with atomic_folder(folder) as temporary, _Builder(temporary, options, on_progress) as builder:
-        for source in sources:
-            builder.add(source, "train", options.selection)
-        if valid is not None:
-            builder.add(valid, "valid", options.selection.of_ready_split)
-        manifest = builder.finish()
-        write_manifest(temporary, manifest)
-        _check_target(Path(folder), overwrite)  # somebody may have made one meanwhile
+    with sole_writer(folder):
+        remove_temporaries_of(folder)
+        with atomic_folder(folder) as temporary, _Builder(temporary, options, on_progress) as builder:
+            for source in sources:
+                builder.add(source, "train", options.selection)
+            if valid is not None:
+                builder.add(valid, "valid", options.selection.of_ready_split)
+            manifest = builder.finish()
+            write_manifest(temporary, manifest)
+            _check_target(Path(folder), overwrite)  # somebody may have made one meanwhile
     return manifest
 
 

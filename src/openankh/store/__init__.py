@@ -1,7 +1,7 @@
 """Embeddings on disk: the native store (safetensors shards and a manifest), and HDF5, Parquet and NPZ files."""
 
+from openankh.lock import sole_writer
 from openankh.store.journal import ShardLimits
-from openankh.store.lock import sole_writer
 from openankh.store.output import Embedding, Output
 from openankh.store.provenance import DTYPES, POOLS, STATES, Dtype, Pool, Provenance, States
 from openankh.store.reader import EmbeddingStore
