@@ -6,7 +6,7 @@ same command again continues after the last acknowledged shard.
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -79,7 +79,8 @@ def writing_store(
     discarded instead.
     """
     partial = partial_folder(target)
-    journal = _open_journal(partial, provenance, overwrite, limits or ShardLimits())
+    journal = begin_journal(partial, provenance, overwrite, limits or ShardLimits())
+    remove_all_but(partial, {JOURNAL_NAME, *(shard.name for shard in journal.shards)})
     writer = StoreWriter(partial, journal)
     try:
         with full_disk_named(target, partial, None):
@@ -97,7 +98,8 @@ def partial_folder(target: Path) -> Path:
     return target.with_name(f"{target.name}.partial")
 
 
-def _open_journal(partial: Path, provenance: Provenance, overwrite: bool, limits: ShardLimits) -> Journal:
+def begin_journal(partial: Path, provenance: Provenance, overwrite: bool, limits: ShardLimits) -> Journal:
+    """The journal of an unfinished store in `partial`, gone on with or begun; UserErrors as of `writing_store`."""
     _require_ours(partial)
     begun = None
     try:
@@ -110,9 +112,7 @@ def _open_journal(partial: Path, provenance: Provenance, overwrite: bool, limits
         begun = None
     partial.mkdir(exist_ok=True)
     kept = begun[2] if begun else ()
-    journal = Journal(partial, provenance, begun[1] if begun else limits, kept)
-    _remove_all_but(partial, {JOURNAL_NAME, *(shard.name for shard in kept)})
-    return journal
+    return Journal(partial, provenance, begun[1] if begun else limits, kept)
 
 
 def _read_begun(partial: Path) -> Begun | None:
@@ -143,7 +143,8 @@ def _require_ours(partial: Path) -> None:
         raise UserError(f"{partial}: not an unfinished embedding store; move it away or choose another output name")
 
 
-def _remove_all_but(folder: Path, names: set[str]) -> None:
+def remove_all_but(folder: Path, names: Collection[str]) -> None:
+    """Remove all files of a folder but those of these names."""
     for entry in folder.iterdir():
         if entry.name not in names:
             entry.unlink()
