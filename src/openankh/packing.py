@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openankh.errors import UserError
-from openankh.objectives import Objective
+from openankh.objectives import Training, show
 from openankh.packed import Packed
 from openankh.vocab import PAD, Vocab
 
@@ -67,13 +67,15 @@ class PackingSettings:
 class Batch:
     """Packed encoder `inputs`, decoder `targets` and the same shifted right by `<pad>`.
 
-    `proteins` are the numbers in the corpus, `next_position` where the following batch begins.
+    `proteins` are the numbers in the corpus, `tasks` those of the objectives they were given (ascending), both (B,);
+    `next_position` is where the following batch begins.
     """
 
     inputs: Packed
     decoder_inputs: Packed
     targets: Packed
     proteins: NDArray[np.int64]
+    tasks: NDArray[np.int64]
     num_residues: int
     position: int
     next_position: int
@@ -85,7 +87,7 @@ class Batches:
 
     corpus: Proteins
     order: Places
-    objective: Objective
+    objective: Training
     settings: PackingSettings
     seed: int
 
@@ -94,16 +96,18 @@ class Batches:
         proteins, lengths = self._choose(position)
         if end is not None:
             proteins, lengths = proteins[: end - position], lengths[: end - position]
-        by_length = np.argsort(lengths, kind="stable")  # equals side by side: attention takes them together
-        proteins, lengths = proteins[by_length], lengths[by_length]
         rng = np.random.Generator(np.random.Philox(key=np.array([self.seed, position], np.uint64)))
+        tasks = self.objective.draw_tasks(len(proteins), rng)
+        in_order = np.lexsort((lengths, tasks))  # equals side by side: attention takes them together
+        proteins, lengths, tasks = proteins[in_order], lengths[in_order], tasks[in_order]
         residues = self._crop(*self.corpus.gather(proteins), lengths, rng)
-        examples = self.objective.examples(residues, self.corpus.vocab, rng)
+        examples = show(self.objective.tasks, tasks, residues, self.corpus.vocab, rng)
         return Batch(
             inputs=examples.inputs,
             decoder_inputs=shift_right(examples.targets),
             targets=examples.targets,
             proteins=proteins,
+            tasks=tasks,
             num_residues=len(residues.ids),
             position=position,
             next_position=position + len(proteins),
@@ -118,7 +122,7 @@ class Batches:
 
     def _choose(self, position: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """As many proteins as the budget holds, and their lengths after cropping."""
-        extra = 2 if self.objective.prefix and self.corpus.vocab.has_prefix(self.objective.prefix) else 1
+        extra = self.objective.num_added(self.corpus.vocab)
         window = self.settings.tokens // 64 + 8
         chosen: list[NDArray[np.int64]] = []
         room = self.settings.tokens

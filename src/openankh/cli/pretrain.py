@@ -34,6 +34,9 @@ SliceMinutes = Annotated[
 Threads = Annotated[int | None, Parameter(help="CPU threads; the same number gives the same bits.")]
 TrainingDevice = Annotated[str, Parameter(help="auto, cpu, cuda or cuda:N; auto takes a GPU when it sees one.")]
 Licence = Annotated[str, Parameter(help="The model's licence, an SPDX name such as CC-BY-4.0, told in its folder.")]
+Init = Annotated[
+    str | None, Parameter(help="Begin with the weights of this model, a name or folder, instead of new ones.")
+]
 ListRecipes = Annotated[bool, Parameter(name="--list", negative=(), help="Show the recipes and stop.")]
 ShowSettings = Annotated[
     bool, Parameter(name="--settings", negative=(), help="Show the recipe's settings, changes included, and stop.")
@@ -52,6 +55,7 @@ def pretrain(
     threads: Threads = None,
     device: TrainingDevice = "auto",
     licence: Licence = "",
+    init: Init = None,
     list_recipes: ListRecipes = False,
     show_settings: ShowSettings = False,
     json: Json = False,
@@ -83,7 +87,7 @@ def pretrain(
         if threads < 1:
             raise UserError(f"--threads {threads}: give at least 1")
         torch.set_num_threads(threads)
-    options = RunOptions(corpus, out, resume, minutes, slice_minutes, _device(device), licence)
+    options = RunOptions(corpus, out, resume, minutes, slice_minutes, _device(device), licence, init)
     with _progress(quiet) as progress:
         summary = run(chosen, options, progress)
     report.result(summary, as_json=json)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -20,13 +21,22 @@ from openankh.vocab import PAD, Vocab
 
 @dataclass(frozen=True)
 class LossSums:
-    """Negative log-likelihoods in nats, added over a batch: of all target tokens and of the hidden residues alone."""
+    """Negative log-likelihoods in nats, added over a batch: of all target tokens and of the hidden residues alone.
+
+    The latter also protein by protein, with their numbers: `residues_B`, `num_residues_B`.
+    """
 
     weighted: Tensor
     total: Tensor
     residues: Tensor
+    residues_B: Tensor
+    num_residues_B: NDArray[np.int64]
     num_tokens: int
-    num_residues: int
+
+    @property
+    def num_residues(self) -> int:
+        """Hidden residues of the batch."""
+        return int(self.num_residues_B.sum())
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,7 @@ def batch_loss(
     model: Ankh, pairs: Pairs, vocab: Vocab, weights: TargetWeights, dtype: torch.dtype, device: torch.device
 ) -> LossSums:
     """Run encoder and decoder on packed pairs; `weighted` is what training minimises, over the sum of weights."""
-    num_tokens = len(pairs.targets.ids)
+    num_tokens, num_proteins = len(pairs.targets.ids), len(pairs.targets)
     if is_compiled(device):
         pairs = filled(pairs)
     sources, targets = documents_of(pairs.inputs), documents_of(pairs.targets)
@@ -66,26 +76,35 @@ def batch_loss(
     target_T = to_tensor(pairs.targets.ids, device)
     loss_T = cross_entropy(logits_TV.float(), target_T, reduction="none", ignore_index=PAD)
     residue = is_residue(pairs.targets.ids, vocab)
+    owner_T = pairs.targets.owners
+    of_residues_T = loss_T.detach() * torch.from_numpy(residue).to(device)
     weighted = (loss_T * torch.from_numpy(weights.of(pairs.targets.ids, vocab)).to(device)).sum()
     if weights.encoder:
         weighted = weighted + weights.encoder * encoder_loss(model, pairs, vocab, memory_SD)
     return LossSums(
         weighted=weighted,
         total=loss_T.detach().sum(),
-        residues=(loss_T.detach() * torch.from_numpy(residue).to(device)).sum(),
+        residues=of_residues_T.sum(),
+        residues_B=of_residues_T.new_zeros(len(pairs.targets)).index_add_(0, to_tensor(owner_T, device), of_residues_T)[
+            :num_proteins
+        ],
+        num_residues_B=np.bincount(owner_T[residue], minlength=num_proteins),
         num_tokens=num_tokens,
-        num_residues=int(residue.sum()),
     )
 
 
 def encoder_loss(model: Ankh, pairs: Pairs, vocab: Vocab, memory_SD: Tensor) -> Tensor:
     """The negative log-likelihood, added up, of hidden residues read by the head from the encoder's sentinels at once.
 
-    An auxiliary loss for objectives that show each hidden residue as one sentinel; the decoder has no part in it.
+    An auxiliary loss for objectives that show each hidden residue as one sentinel; the decoder has no part in it, nor
+    have proteins without a sentinel.
     """
     # Places found on the CPU: a GPU asked for them would have to be waited for.
     places = np.flatnonzero(np.isin(pairs.inputs.ids, vocab.sentinel_ids))
-    residues = pairs.targets.ids[is_residue(pairs.targets.ids, vocab)]
+    has_sentinel_B = np.zeros(len(pairs.inputs), bool)
+    has_sentinel_B[pairs.inputs.owners[places]] = True
+    targets = pairs.targets.ids[has_sentinel_B[pairs.targets.owners]]
+    residues = targets[is_residue(targets, vocab)]
     assert len(places) == len(residues), "not every hidden residue is shown as one sentinel"
     states_RD = memory_SD[to_tensor(places, memory_SD.device)]
     return cross_entropy(model.head(states_RD).float(), to_tensor(residues, memory_SD.device), reduction="sum")

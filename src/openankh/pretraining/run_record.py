@@ -23,18 +23,28 @@ _OTHERS = ("journal.jsonl", "checkpoints", "best", "tensorboard")
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run is decided by, `minutes` being its time budget, and where it was begun."""
+    """What a run is decided by, `minutes` being its time budget, and where it was begun.
+
+    `init` names the model whose weights it began with, and their hash; None where they were drawn.
+    """
 
     recipe: Mapping[str, Any]
     corpus_fingerprint: str
     minutes: float | None
     code_version: str = __version__
     environment: Mapping[str, Any] = field(default_factory=lambda: environment())
+    init: Mapping[str, str] | None = None
 
     @classmethod
-    def of(cls, recipe: Recipe, corpus_fingerprint: str, minutes: float | None) -> "RunRecord":
+    def of(
+        cls,
+        recipe: Recipe,
+        corpus_fingerprint: str,
+        minutes: float | None,
+        init: Mapping[str, str] | None = None,
+    ) -> "RunRecord":
         """The record of a run begun here and now."""
-        return cls(to_json(recipe), corpus_fingerprint, minutes)
+        return cls(to_json(recipe), corpus_fingerprint, minutes, init=init)
 
 
 def environment() -> dict[str, Any]:

@@ -33,12 +33,11 @@ def changed(value: T, changes: Sequence[str]) -> T:
 def setting_values(value: Any) -> dict[str, Any]:
     """All settings inside a frozen value by their dotted names."""
     values: dict[str, Any] = {}
-    for field in fields(value):
-        inner = getattr(value, field.name)
-        if is_dataclass(inner):
-            values |= {f"{field.name}.{name}": deeper for name, deeper in setting_values(inner).items()}
+    for name, inner in _parts(value).items():
+        if _has_parts(inner):
+            values |= {f"{name}.{deeper}": leaf for deeper, leaf in setting_values(inner).items()}
         else:
-            values[field.name] = inner
+            values[name] = inner
     return values
 
 
@@ -46,6 +45,17 @@ def nearest(name: str, legal: Sequence[str], cutoff: float = 0.6) -> str:
     """` (did you mean …?)`, or nothing where no legal name is as similar as `cutoff` (0 to 1)."""
     close = get_close_matches(name, legal, n=1, cutoff=cutoff)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _has_parts(value: Any) -> bool:
+    """A frozen value has fields; a tuple of frozen values has numbers, from 0, for names."""
+    return is_dataclass(value) or (isinstance(value, tuple) and any(is_dataclass(part) for part in value))
+
+
+def _parts(value: Any) -> dict[str, Any]:
+    if isinstance(value, tuple):
+        return {str(number): part for number, part in enumerate(value)}
+    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def _path(value: Any, key: str) -> list[str]:
@@ -61,13 +71,15 @@ def _path(value: Any, key: str) -> list[str]:
 
 def _kind(value: Any, path: Sequence[str]) -> Any:
     for group in path[:-1]:
-        value = getattr(value, group)
+        value = _parts(value)[group]
     return get_type_hints(type(value))[path[-1]]
 
 
 def _grafted(value: T, tree: Mapping[str, Any]) -> T:
-    inner = {name: getattr(value, name) for name in tree}
-    new = {name: _grafted(inner[name], part) if is_dataclass(inner[name]) else part for name, part in tree.items()}
+    inner = _parts(value)
+    new = {name: _grafted(inner[name], part) if _has_parts(inner[name]) else part for name, part in tree.items()}
+    if isinstance(value, tuple):
+        return tuple((inner | new).values())  # type: ignore[return-value]
     return replace(value, **new) if new else value  # type: ignore[type-var]
 
 
@@ -83,6 +95,8 @@ def _parsed(text: str, kind: Any, key: str) -> Any:
         return text
     if get_origin(kind) is tuple:
         parts, kinds = text.strip("()[]").split(","), get_args(kind)
+        if kinds[-1] is Ellipsis:
+            kinds = kinds[:1] * len(parts)
         if len(parts) != len(kinds):
             raise UserError(f"setting {key}={text}: give {len(kinds)} values with commas between them")
         return tuple(_parsed(part.strip(), inner, key) for part, inner in zip(parts, kinds, strict=True))

@@ -28,6 +28,8 @@ class TensorBoardCurves:
         if objective := values.get("objective"):
             kind = f"{kind}/{_UNFIT.sub('_', str(objective))}"
         for name, value in values.items():
+            if isinstance(value, Mapping):
+                self.add(f"{kind}/{_UNFIT.sub('_', name)}", step, {_UNFIT.sub("_", key): value[key] for key in value})
             if isinstance(value, int | float) and not isinstance(value, bool):
                 self._writer.add_scalar(f"{kind}/{name}", value, step)
 

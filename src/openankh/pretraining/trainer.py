@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from openankh.attention import is_compiled
 from openankh.errors import UserError
@@ -26,7 +27,10 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class Update:
-    """What one update did: losses in nats a target token before it, what it read, and what it cost."""
+    """What one update did: losses in nats a target token before it, what it read, and what it cost.
+
+    `task_losses` are those of the hidden residues of each objective of a mixture that the update had proteins of.
+    """
 
     loss: float
     residue_loss: float
@@ -34,6 +38,7 @@ class Update:
     num_residues_read: int
     num_tokens_read: int
     flops: int
+    task_losses: Mapping[str, float] = field(default_factory=dict)
 
 
 class NotFiniteError(UserError):
@@ -41,15 +46,23 @@ class NotFiniteError(UserError):
 
 
 class Trainer:
-    """A recipe at work on a corpus; everything that the next update depends on is in `state`."""
+    """A recipe at work on a corpus; everything that the next update depends on is in `state`.
 
-    def __init__(self, recipe: Recipe, corpus: Proteins, device: torch.device):
+    `begin_with` are the weights of another model of the same shape; without them the recipe draws its own.
+    """
+
+    def __init__(
+        self, recipe: Recipe, corpus: Proteins, device: torch.device, begin_with: Mapping[str, Tensor] | None = None
+    ):
         self.recipe = recipe
         self.device = device
         with torch.device("meta"):  # no time is lost on weights that are drawn anew
             self.model = Ankh(recipe.model)
         self.model.to_empty(device="cpu")
-        initialise(self.model, recipe.vocab, recipe.initialisation, recipe.seed)
+        if begin_with is None:
+            initialise(self.model, recipe.vocab, recipe.initialisation, recipe.seed)
+        else:
+            self.model.load_state_dict(begin_with)
         self.model.to(device)
         if is_compiled(device):
             compile_layers(self.model)
@@ -122,7 +135,18 @@ class Trainer:
             num_residues_read=sum(batch.num_residues for batch in batches),
             num_tokens_read=sum(len(batch.inputs.ids) for batch in batches),
             flops=sum(training_flops(self.recipe.model, b.inputs.lengths, b.targets.lengths) for b in batches),
+            task_losses=self._task_losses(batches, sums),
         )
+
+    def _task_losses(self, batches: list[Batch], sums: list[LossSums]) -> dict[str, float]:
+        tasks = self.recipe.objective.tasks
+        if len(tasks) == 1:
+            return {}
+        number_P = np.concatenate([batch.tasks for batch in batches])
+        loss_P = np.concatenate([each.residues_B.double().cpu().numpy() for each in sums])
+        loss = np.bincount(number_P, loss_P, len(tasks))
+        count = np.bincount(number_P, np.concatenate([each.num_residues_B for each in sums]), len(tasks))
+        return {task.name: loss[n] / count[n] for n, task in enumerate(tasks) if count[n]}
 
     def _not_finite(self, update: Update, batches: list[Batch], sums: list[LossSums]) -> NotFiniteError:
         guilty = [batch for batch, own in zip(batches, sums, strict=True) if not math.isfinite(own.total)]

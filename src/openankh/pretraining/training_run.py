@@ -17,6 +17,7 @@ from openankh.corpus import Corpus
 from openankh.errors import UserError
 from openankh.files import require_free_space
 from openankh.objectives import Objective
+from openankh.pretraining.beginning import read_again, read_beginning
 from openankh.pretraining.checkpoints import Checkpoints
 from openankh.pretraining.evaluation import Evaluation, evaluate
 from openankh.pretraining.flops import measured_peak
@@ -41,7 +42,8 @@ class RunOptions:
     """Where a run reads and writes, and how long.
 
     `minutes` is the budget of the whole run, which its schedule is planned for; `slice_minutes` stops this process
-    after so long with a checkpoint, to be resumed. `licence` (SPDX) is told of the model.
+    after so long with a checkpoint, to be resumed. `licence` (SPDX) is told of the model, `init` names the model whose
+    weights a new run begins with.
     """
 
     corpus: Path
@@ -51,6 +53,7 @@ class RunOptions:
     slice_minutes: float | None = None
     device: str = "cpu"
     licence: str = ""
+    init: str | None = None
 
     def __post_init__(self) -> None:
         for option, minutes in (("--minutes", self.minutes), ("--slice-minutes", self.slice_minutes)):
@@ -77,18 +80,20 @@ class Summary:
 def pretrain(recipe: Recipe, options: RunOptions, progress: Progress, now: Now = time.monotonic) -> Summary:
     """Train by a recipe, or go on with a run that stopped; raises UserError before anything is trained."""
     train, valid = _open_corpus(recipe, options.corpus, verify=not options.resume)
+    beginning = None
     if options.resume:
         record = check_record(options.out, recipe, train.fingerprint, options.minutes)
         if changed := changed_environment(record):
             progress.say(changed)
     else:
         require_no_run(options.out)
-        record = RunRecord.of(recipe, train.fingerprint, options.minutes)
+        beginning = read_beginning(options.init, recipe) if options.init else None
+        record = RunRecord.of(recipe, train.fingerprint, options.minutes, beginning.record if beginning else None)
     with ExitStack() as stack:
         stack.enter_context(run_lock(options.out))
         stop = stack.enter_context(StopSignals())
         torch.manual_seed(recipe.seed)  # its state is kept with every checkpoint, so it is the run's from the start
-        trainer = Trainer(recipe, train, torch.device(options.device))
+        trainer = Trainer(recipe, train, torch.device(options.device), beginning.weights if beginning else None)
         _require_room(trainer, options)
         if not options.resume:
             begin_record(options.out, record)
@@ -237,6 +242,7 @@ class TrainingRun:
             "residues": self.tallies.residues,
             "encoder_tokens": self.tallies.tokens,
             "minutes": round(self._seconds() / 60, 2),
+            "init": self.record.init,
             "corpus_fingerprint": self.record.corpus_fingerprint,
             "perplexity": None if loss is None else math.exp(loss),
             "validation": {name: asdict(result) for name, result in results.items()},
@@ -254,6 +260,8 @@ class TrainingRun:
         found = self.checkpoints.read_newest()
         if found is None:
             self.progress.say("no checkpoint yet: beginning again")
+            if self.record.init:
+                self.trainer.model.load_state_dict(read_again(self.record.init, self.recipe).weights)
             return plan, 0
         for line in found.refused:
             self.progress.say(line)
