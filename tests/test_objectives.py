@@ -1,12 +1,31 @@
 """Hiding and showing: inputs and targets together are the protein, whatever its length, the rate and the seed."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openankh.errors import UserError
-from openankh.objectives import Objective, PartialDemasking, RandomResidues, close, open_again, put_in_front
+from openankh.objectives import (
+    DistinctResidues,
+    FullReconstruction,
+    Mask,
+    MaskedAlone,
+    MergedSpans,
+    NGrams,
+    Objective,
+    PartialDemasking,
+    Presentation,
+    RandomResidues,
+    SeveralRates,
+    Suffix,
+    close,
+    has_sentinel_each,
+    open_again,
+    put_in_front,
+)
 from openankh.packed import Packed
 from openankh.vocab import EOS, Vocab, ankh_vocab, openankh_vocab
 
@@ -130,3 +149,65 @@ def test_opening_again_undoes_closing(sizes: list[int], seed: int) -> None:
     proteins = draw_proteins(sizes, openankh_vocab(), np.random.default_rng(seed))
     assert same(open_again(close(proteins)), proteins)
     assert same(open_again(close(put_in_front(proteins, 3))), put_in_front(proteins, 3))
+
+
+MASKS: list[Mask] = [RandomResidues(0.3), DistinctResidues(0.15), NGrams(3, 0.3), SeveralRates(), Suffix(0.2, 0.8)]
+PRESENTATIONS: list[Presentation] = [
+    PartialDemasking(),
+    FullReconstruction(),
+    MaskedAlone(),
+    MergedSpans(),
+]
+
+
+@pytest.mark.parametrize("presentation", PRESENTATIONS, ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize("mask", MASKS, ids=lambda each: type(each).__name__)
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(lengths, seeds, st.sampled_from(sorted(VOCABS)))
+def test_every_mask_shown_in_every_way_rebuilds_the_proteins(
+    presentation: Presentation, mask: Mask, sizes: list[int], seed: int, vocab_name: str
+) -> None:
+    vocab, rng = VOCABS[vocab_name], np.random.default_rng(seed)
+    proteins = draw_proteins(sizes, vocab, rng)
+    hidden = mask.draw(proteins, rng)
+    assert all(hidden[a:b].any() for a, b in pairwise(proteins.offsets))
+    assert same(presentation.restore(presentation.show(proteins, hidden, vocab), vocab), proteins)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(lengths, seeds)
+def test_distinct_residues_hides_every_kind_at_least_once_and_no_more_than_asked(sizes: list[int], seed: int) -> None:
+    vocab, rng = openankh_vocab(), np.random.default_rng(seed)
+    proteins = draw_proteins(sizes, vocab, rng)
+    hidden = DistinctResidues(0.15).draw(proteins, rng)
+    for protein, (start, end) in zip(proteins, pairwise(proteins.offsets), strict=True):
+        kinds, num_hidden = np.unique(protein), int(hidden[start:end].sum())
+        assert np.array_equal(np.unique(protein[hidden[start:end]]), kinds)
+        assert num_hidden == max(len(kinds), np.floor(len(protein) * 0.15 + 0.5), 1)
+
+
+def test_n_grams_are_hidden_whole() -> None:
+    proteins = draw_proteins([31] * 50, openankh_vocab(), np.random.default_rng(0))
+    hidden = NGrams(3, 0.2).draw(proteins, np.random.default_rng(1)).reshape(50, 31)
+    grams = hidden[:, :30].reshape(50, 10, 3)
+    assert (grams.all(-1) == grams.any(-1)).all()
+    assert (grams.all(-1).sum(1) + hidden[:, 30] == 2).all()  # 20 % of eleven
+
+
+def test_merged_spans_are_shown_as_t5_shows_them() -> None:
+    vocab = ankh_vocab()
+    protein = Packed.join([vocab.encode("ARCDEFG")])
+    hidden = np.array([False, True, True, False, False, False, True])
+    examples = MergedSpans().show(protein, hidden, vocab)
+    first, second = vocab.sentinel_ids[:2]
+    a, r, c, d, e, f, g = protein.ids
+    assert examples.inputs.ids.tolist() == [a, first, d, e, f, second, EOS]
+    assert examples.targets.ids.tolist() == [first, r, c, second, g, EOS]
+
+
+def test_only_presentations_with_a_sentinel_each_say_so() -> None:
+    vocab, rng = openankh_vocab(), np.random.default_rng(0)
+    proteins = draw_proteins([60], vocab, rng)
+    hidden = NGrams(3, 0.3).draw(proteins, rng)
+    told = {type(each): has_sentinel_each(each.show(proteins, hidden, vocab), vocab) for each in PRESENTATIONS}
+    assert told == {PartialDemasking: True, FullReconstruction: False, MaskedAlone: True, MergedSpans: False}

@@ -5,24 +5,33 @@ Both are frozen values, an objective is a pair of them, a mixture has several ob
 global seed: the generator is an argument. Everything works on a packed batch at once, in numpy.
 """
 
-from openankh.objectives.masks import Mask, RandomResidues, SeveralRates, Suffix
+from openankh.objectives.masks import DistinctResidues, Mask, NGrams, RandomResidues, SeveralRates, Suffix
 from openankh.objectives.mixture import Mixture, Share, Training, show
 from openankh.objectives.objective import Objective
 from openankh.objectives.presentations import (
     Continuation,
     Examples,
+    FullReconstruction,
+    MaskedAlone,
+    MergedSpans,
     PartialDemasking,
     Presentation,
     close,
+    has_sentinel_each,
     open_again,
     put_in_front,
 )
 
 __all__ = [
     "Continuation",
+    "DistinctResidues",
     "Examples",
+    "FullReconstruction",
     "Mask",
+    "MaskedAlone",
+    "MergedSpans",
     "Mixture",
+    "NGrams",
     "Objective",
     "PartialDemasking",
     "Presentation",
@@ -32,6 +41,7 @@ __all__ = [
     "Suffix",
     "Training",
     "close",
+    "has_sentinel_each",
     "open_again",
     "put_in_front",
     "show",

@@ -31,8 +31,7 @@ class RandomResidues:
     exact: bool = True
 
     def __post_init__(self) -> None:
-        if not 0 < self.rate <= 1:
-            raise UserError(f"the masking rate is {self.rate}, but must lie above 0 and be at most 1")
+        _check_rate(self.rate)
 
     def draw(self, residues: Packed, rng: np.random.Generator) -> NDArray[np.bool_]:
         if not self.exact:
@@ -66,6 +65,49 @@ class SeveralRates:
 
 
 @dataclass(frozen=True)
+class DistinctResidues:
+    """As `RandomResidues`, but each kind of residue in a protein is hidden at least once (Ankh paper, experiment 1).
+
+    A protein of more kinds than its share has residues hides one of each kind.
+    """
+
+    rate: float = 0.15
+
+    def __post_init__(self) -> None:
+        _check_rate(self.rate)
+
+    def draw(self, residues: Packed, rng: np.random.Generator) -> NDArray[np.bool_]:
+        shuffled = rng.permutation(len(residues.ids))
+        kinds = residues.owners * 256 + residues.ids
+        first_of_kind = np.zeros(len(kinds), bool)
+        first_of_kind[shuffled[np.unique(kinds[shuffled], return_index=True)[1]]] = True
+        num_kinds = hidden_counts(residues, first_of_kind)
+        counts = np.maximum(RandomResidues(self.rate).count(residues.lengths), num_kinds)
+        return hide_count(residues, counts, rng, first=first_of_kind)
+
+
+@dataclass(frozen=True)
+class NGrams:
+    """Cut each protein into pieces of `length` residues, the last one shorter, and hide a share of them (Ankh paper,
+    experiment 2).
+    """
+
+    length: int = 3
+    rate: float = 0.15
+
+    def __post_init__(self) -> None:
+        _check_rate(self.rate)
+        if self.length < 1:
+            raise UserError(f"n-grams have length {self.length}, but must have at least 1 residue")
+
+    def draw(self, residues: Packed, rng: np.random.Generator) -> NDArray[np.bool_]:
+        num_grams = -(-residues.lengths // self.length)
+        grams = Packed(np.zeros(num_grams.sum(), np.uint8), offsets_of(num_grams))
+        hidden = RandomResidues(self.rate).draw(grams, rng)
+        return hidden[np.repeat(grams.offsets[:-1], residues.lengths) + places(residues.lengths) // self.length]
+
+
+@dataclass(frozen=True)
 class Suffix:
     """Hide all residues behind a cut (Ankh3 paper, sequence completion).
 
@@ -90,9 +132,13 @@ class Suffix:
         return np.arange(len(residues.ids)) >= np.repeat(residues.offsets[:-1] + shown, lengths)
 
 
-def hide_count(residues: Packed, counts: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Hide exactly `counts[b]` residues of protein b: those with the smallest random keys."""
-    keys = residues.owners.astype(np.uint64) << np.uint64(32)
+def hide_count(
+    residues: Packed, counts: NDArray[np.int64], rng: np.random.Generator, first: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_]:
+    """Hide exactly `counts[b]` residues of protein b: those of `first`, then those with the smallest random keys."""
+    keys = residues.owners.astype(np.uint64) << np.uint64(33)
+    if first is not None:
+        keys |= (~first).astype(np.uint64) << np.uint64(32)
     keys |= rng.integers(0, 2**32, len(keys), np.uint32).astype(np.uint64)
     by_key = np.argsort(keys)
     hidden = np.zeros(len(keys), bool)
@@ -117,3 +163,8 @@ def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
 def places(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """0, 1, … counts[0]-1, 0, 1, … counts[1]-1, …"""
     return np.arange(counts.sum()) - np.repeat(offsets_of(counts)[:-1], counts)
+
+
+def _check_rate(rate: float) -> None:
+    if not 0 < rate <= 1:
+        raise UserError(f"the masking rate is {rate}, but must lie above 0 and be at most 1")

@@ -12,7 +12,17 @@ import numpy as np
 
 from openankh.config import ModelConfig
 from openankh.errors import UserError
-from openankh.objectives import Continuation, Mixture, Objective, RandomResidues, SeveralRates, Share, Suffix, Training
+from openankh.objectives import (
+    Continuation,
+    Mixture,
+    Objective,
+    RandomResidues,
+    SeveralRates,
+    Share,
+    Suffix,
+    Training,
+    has_sentinel_each,
+)
 from openankh.packed import Packed
 from openankh.packing import PackingSettings
 from openankh.pretraining.initialisation import Initialisation
@@ -86,7 +96,12 @@ class Recipe:
             raise UserError("model.num_decoder_layers is 0, but training needs a decoder: give at least 1")
         longest = Packed.join([np.full(self.packing.crop, self.vocab.residue_ids[0])])
         for objective in self.objectives:
-            objective.examples(longest, self.vocab, np.random.default_rng(0))
+            examples = objective.examples(longest, self.vocab, np.random.default_rng(0))
+            if self.encoder_loss and not has_sentinel_each(examples, self.vocab):
+                raise UserError(
+                    f"encoder_loss is {self.encoder_loss}, but objective {objective.name!r} does not show each hidden "
+                    "residue as a sentinel of its own; set it to 0"
+                )
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
