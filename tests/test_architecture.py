@@ -71,6 +71,7 @@ def test_importing_the_package_imports_no_third_party() -> None:
 def test_the_public_names_are_frozen() -> None:
     assert sorted(openankh.__all__) == [
         "Corpus",
+        "EmbeddingStore",
         "FastaReader",
         "LoadedModel",
         "ModelConfig",
@@ -81,6 +82,7 @@ def test_the_public_names_are_frozen() -> None:
         "Vocab",
         "__version__",
         "load",
+        "open_store",
         "parse_mutations",
     ]
 

@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from embedding_samples import WIDTH, embeddings, provenance
 from openankh.errors import UserError
-from openankh.store import DTYPES, POOLS, Dtype, Embedding, EmbeddingStore, Pool, Provenance, ShardLimits
+from openankh.store import DTYPES, POOLS, Dtype, Embedding, EmbeddingStore, Pool, Provenance, ShardLimits, shard_reader
 from openankh.store.provenance import parse_provenance
 from openankh.store.writer import writing_store
 
@@ -118,15 +118,26 @@ def test_proteins_are_found_by_id_and_duplicates_by_all_their_places(store: Embe
         store[8]
 
 
-def test_a_stored_array_cannot_be_written_to(store: EmbeddingStore) -> None:
+def test_an_array_read_is_its_readers_own(store: EmbeddingStore) -> None:
+    before = store[0].copy()
+    store[0][0, 0] = 1000
+    next(iter(store))[0, 0] = 1000
+    np.testing.assert_array_equal(store[0], before)
     with pytest.raises(ValueError, match="read-only"):
-        store[0][0, 0] = 1
+        next(store.matrices())[0, 0] = 1
 
 
-def test_opening_reads_no_shard_and_a_read_maps_only_its_own(store: EmbeddingStore) -> None:
-    assert not any(store._shards)
-    store[len(store) - 1]
-    assert [shard is not None for shard in store._shards].count(True) == 1
+def test_opening_reads_no_shard_and_a_read_opens_only_its_own(
+    store: EmbeddingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    real = shard_reader._opened
+    monkeypatch.setattr(shard_reader, "_opened", lambda path: opened.append(path.name) or real(path))
+    again = EmbeddingStore.open(store.folder)
+    assert len(again) == len(IDS) and opened == []
+    again[-1]
+    again[-1]
+    assert opened == [again.manifest.shards[-1].name]
 
 
 def test_the_shards_are_ordinary_safetensors_files(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from openankh.loaded import load as load
     from openankh.mutation import Mutation as Mutation
     from openankh.mutation import parse_mutations as parse_mutations
+    from openankh.store import EmbeddingStore as EmbeddingStore
+    from openankh.store import open_store as open_store
     from openankh.vocab import Vocab as Vocab
 
 __version__ = "0.1.0"
@@ -21,6 +23,7 @@ __version__ = "0.1.0"
 # Names are fetched when first used, so that `import openankh` and `openankh --help` stay free of torch and numpy.
 _HOMES = {
     "Corpus": "openankh.corpus",
+    "EmbeddingStore": "openankh.store",
     "FastaReader": "openankh.fasta",
     "LoadedModel": "openankh.loaded",
     "ModelConfig": "openankh.config",
@@ -30,11 +33,13 @@ _HOMES = {
     "UserError": "openankh.errors",
     "Vocab": "openankh.vocab",
     "load": "openankh.loaded",
+    "open_store": "openankh.store",
     "parse_mutations": "openankh.mutation",
 }
 
 __all__ = [  # noqa: RUF022  (sorted as _HOMES is; the version last)
     "Corpus",
+    "EmbeddingStore",
     "FastaReader",
     "LoadedModel",
     "ModelConfig",
@@ -44,6 +49,7 @@ __all__ = [  # noqa: RUF022  (sorted as _HOMES is; the version last)
     "UserError",
     "Vocab",
     "load",
+    "open_store",
     "parse_mutations",
     "__version__",
 ]

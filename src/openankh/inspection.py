@@ -17,6 +17,7 @@ from openankh.provenance import read_manifest as read_model_manifest
 from openankh.store import EmbeddingStore
 from openankh.store.exported import export_format, read_export
 from openankh.store.manifest import FORMAT as STORE
+from openankh.store.manifest import manifest_format
 from openankh.store.provenance import Provenance
 from openankh.tokenizer_files import read_vocab
 from openankh.vocab import Vocab
@@ -66,7 +67,7 @@ def _inspect_folder(folder: Path) -> Finding:
         return _inspect_model(folder)
     if not (folder / MANIFEST_NAME).is_file():
         raise UserError(f"{folder}: no {_KNOWN}; it holds neither {MANIFEST_NAME} nor config.json nor {RUN_RECORD}")
-    kind = read_json_object(folder / MANIFEST_NAME).get("format")
+    kind = manifest_format(folder / MANIFEST_NAME)
     if kind == CORPUS:
         return _inspect_corpus(folder)
     if kind == STORE:

@@ -4,7 +4,7 @@ from openankh.lock import sole_writer
 from openankh.store.journal import ShardLimits
 from openankh.store.output import Embedding, Output
 from openankh.store.provenance import DTYPES, POOLS, STATES, Dtype, Pool, Provenance, States
-from openankh.store.reader import EmbeddingStore
+from openankh.store.reader import EmbeddingStore, open_store
 from openankh.store.target import Target, num_unfinished, parse_target, require_room
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "States",
     "Target",
     "num_unfinished",
+    "open_store",
     "parse_target",
     "require_room",
     "sole_writer",

@@ -82,6 +82,8 @@ def parse_provenance(content: Mapping[str, Any]) -> Provenance:
     """The provenance that a JSON object holds, of this version or the first; UserError when a field is missing, unknown
     or of the wrong kind.
     """
+    if not isinstance(content, Mapping):
+        raise UserError("a provenance that is not an object")
     content = _of_this_version(content)
     expected = {field.name for field in fields(Provenance)}
     if set(content) != expected:
@@ -89,6 +91,10 @@ def parse_provenance(content: Mapping[str, Any]) -> Provenance:
     layers = content["layers"]
     if not isinstance(layers, list | tuple) or not layers or not all(map(_is_count, (*layers, content["width"]))):
         raise UserError(f"layers {layers!r} of width {content['width']!r}, not counts")
+    if not all(isinstance(content[name], str) for name in ("model", "model_sha256", "prefix")):
+        raise UserError("a model or prefix that is not text")
+    if not isinstance(content["input_sha256"], str | None):
+        raise UserError("an input_sha256 that is not text")
     legal = {"dtype": DTYPES, "pool": POOLS, "precision": PRECISIONS, "states": STATES}
     for name, values in legal.items():
         if content[name] not in values:

@@ -1,56 +1,68 @@
-"""Reading an embedding store: one protein at a time, at random, out of shards that are mapped when first touched."""
+"""Reading an embedding store: one protein at a time, at random, or all in order, in bounded memory."""
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from difflib import get_close_matches
-from functools import cached_property
-from itertools import accumulate
+from functools import cached_property, lru_cache, partial
+from itertools import accumulate, islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from openankh.errors import UserError
-from openankh.files import sha256_of
+from openankh.store.id_index import IdIndex, index_of, read_index
 from openankh.store.manifest import Manifest, read_manifest
 from openankh.store.provenance import Provenance
-from openankh.store.shard import Shard
+from openankh.store.shard import id_to_bytes
+from openankh.store.shard_reader import REMEDY, Shard, damaged
+from openankh.store.verification import verify_store
+
+MAX_OPEN_SHARDS = 128
+"""Each takes a file descriptor, of which many systems allow a process 1,024."""
 
 
 class EmbeddingStore:
     """Embeddings of many proteins on disk, in the order of their FASTA file.
 
     `store[i]` is the array of protein i, (L, D) per residue or (D,) pooled, (K, L, D) or (K, D) of several layers:
-    read-only memory of the file for fp32 and fp16, a float32 copy for bf16. `store["P69905"]` is that of the one
-    protein of this id.
+    float16, or float32 for fp32 and bf16, in memory of its own. `store["P69905"]` is that of the one protein of this
+    id. Reading is safe from several threads and processes.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
-        self._manifest = manifest
+        self.manifest = manifest
         self._firsts = [0, *accumulate(shard.num_records for shard in manifest.shards)]
-        self._shards: list[Shard | None] = [None] * len(manifest.shards)
+        self._shard: Callable[[int], Shard] = lru_cache(MAX_OPEN_SHARDS)(partial(_open_shard, folder, manifest))
+        self._kept: dict[int, NDArray] = {}
 
     @classmethod
     def open(cls, folder: Path | str) -> "EmbeddingStore":
-        """Open a finished store; UserError for a folder that is none, or whose shards have not the size written.
+        """Open a finished store; UserError for a folder that is none, or whose files have not the size written.
 
-        Hashes are checked by `verify`, since that reads everything.
+        Hashes are checked by `openankh.store.verification`, since that reads everything.
         """
         folder = Path(folder)
         manifest = read_manifest(folder)
-        for entry in manifest.shards:
+        for entry in (*manifest.shards, *([manifest.index] if manifest.index else [])):
             path = folder / entry.name
             size = path.stat().st_size if path.is_file() else None
             if size != entry.size:
                 found = "missing" if size is None else f"{size:,} bytes where {entry.size:,} were written"
-                raise UserError(f"{path}: {found}; copy the store again, or embed again")
+                raise UserError(f"{path}: {found}; {REMEDY}")
         return cls(folder, manifest)
+
+    def __reduce__(self) -> tuple[Callable[[Path], "EmbeddingStore"], tuple[Path]]:
+        return EmbeddingStore.open, (self.folder,)
+
+    def __repr__(self) -> str:
+        return f"EmbeddingStore({str(self.folder)!r}: {len(self):,} proteins)"
 
     @property
     def provenance(self) -> Provenance:
         """The input, model and options that made the numbers."""
-        return self._manifest.provenance
+        return self.manifest.provenance
 
     @property
     def width(self) -> int:
@@ -60,7 +72,7 @@ class EmbeddingStore:
     @property
     def num_residues(self) -> int:
         """Residues of all proteins."""
-        return self._manifest.num_residues
+        return self.manifest.num_residues
 
     def __len__(self) -> int:
         return self._firsts[-1]
@@ -68,36 +80,44 @@ class EmbeddingStore:
     @cached_property
     def ids(self) -> tuple[str, ...]:
         """The ids of all proteins, in order, duplicates included."""
-        return tuple(name for number in range(len(self._shards)) for name in self._shard(number).ids)
+        return tuple(self._iterate_ids())
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """Residues of each protein, in order."""
-        parts = [self._shard(number).lengths for number in range(len(self._shards))]
+        parts = [self._shard(number).lengths for number in range(len(self.manifest.shards))]
         return np.concatenate([np.zeros(0, np.int64), *parts])
+
+    def id(self, index: int) -> str:
+        """The id of protein `index`."""
+        number, place = self._place(index)
+        return self._shard(number).id(place)
+
+    def length(self, index: int) -> int:
+        """The residues of protein `index`."""
+        number, place = self._place(index)
+        return int(self._shard(number).lengths[place])
 
     def find(self, protein_id: str) -> tuple[int, ...]:
         """The places of the proteins of this id: none, one, or several where the input had duplicates."""
-        return self._places.get(protein_id, ())
+        candidates = self._index.candidates(id_to_bytes(protein_id))
+        return tuple(place for place in candidates if 0 <= place < len(self) and self.id(place) == protein_id)
+
+    def __contains__(self, protein_id: object) -> bool:
+        return isinstance(protein_id, str) and bool(self.find(protein_id))
 
     def __getitem__(self, key: int | str) -> NDArray[np.floating]:
-        if isinstance(key, str):
-            return self[self._only_place(key)]
-        index = int(key) + len(self) if key < 0 else int(key)
-        if not 0 <= index < len(self):
-            raise IndexError(f"protein {key} of a store of {len(self)}")
-        number = bisect_right(self._firsts, index) - 1
-        return self._shard(number)[index - self._firsts[number]]
+        number, place = self._place(self._only_place(key) if isinstance(key, str) else int(key))
+        return self._shard(number)[place]
 
     def __iter__(self) -> Iterator[NDArray[np.floating]]:
         return (array for _, array in self.items())
 
     def items(self) -> Iterator[tuple[str, NDArray[np.floating]]]:
-        """(id, array) of every protein, in order."""
-        for number in range(len(self._shards)):
+        """(id, array) of every protein, in order, in bounded memory."""
+        for number in range(len(self.manifest.shards)):
             shard = self._shard(number)
-            for index, protein_id in enumerate(shard.ids):
-                yield protein_id, shard[index]
+            yield from zip(shard.ids, shard.arrays(), strict=True)
 
     def matrices(self, *, keep: bool = False) -> Iterator[NDArray]:
         """The rows (N, D) of each shard in turn, as stored: read-only memory of the file, bf16 as its bits.
@@ -105,33 +125,40 @@ class EmbeddingStore:
         A shard is mapped for as long as its rows are in use; with `keep` as long as the store is open, which spares
         the mapping when all is read again.
         """
-        for number, entry in enumerate(self._manifest.shards):
-            shard = self._shard(number) if keep else Shard(self.folder / entry.name, entry, self.provenance)
-            yield shard.rows
+        for number in range(len(self.manifest.shards)):
+            rows = self._kept.get(number)
+            if rows is None:
+                rows = _open_shard(self.folder, self.manifest, number).rows
+            if keep:
+                self._kept[number] = rows
+            yield rows
 
     def verify(self) -> None:
-        """Read every byte; UserError naming the first shard whose SHA-256 is not the one that was written."""
-        for number, entry in enumerate(self._manifest.shards):
-            path = self.folder / entry.name
-            if sha256_of(path) != entry.sha256:
-                raise UserError(
-                    f"{path}: damaged (its SHA-256 differs from the manifest's); copy the store again, or embed again"
-                )
-            self._shard(number)
+        """Read every byte; UserError naming the first file that is not as it was written."""
+        for damage in verify_store(self.folder).damages:
+            raise damaged(self.folder / damage.file, damage.reason)
 
-    def _shard(self, number: int) -> Shard:
-        shard = self._shards[number]
-        if shard is None:
-            entry = self._manifest.shards[number]
-            shard = self._shards[number] = Shard(self.folder / entry.name, entry, self.provenance)
-        return shard
+    def _place(self, index: int) -> tuple[int, int]:
+        """(shard, place in it) of a protein, counted from the end where negative."""
+        place = index + len(self) if index < 0 else index
+        if not 0 <= place < len(self):
+            raise IndexError(f"protein {index} of a store of {len(self)}")
+        number = bisect_right(self._firsts, place) - 1
+        return number, place - self._firsts[number]
+
+    def _iterate_ids(self) -> Iterator[str]:
+        for number in range(len(self.manifest.shards)):
+            yield from self._shard(number).ids
 
     @cached_property
-    def _places(self) -> dict[str, tuple[int, ...]]:
-        places: dict[str, list[int]] = {}
-        for index, protein_id in enumerate(self.ids):
-            places.setdefault(protein_id, []).append(index)
-        return {protein_id: tuple(indices) for protein_id, indices in places.items()}
+    def _index(self) -> IdIndex:
+        if self.manifest.index is None:
+            return index_of(map(id_to_bytes, self._iterate_ids()))
+        path = self.folder / self.manifest.index.name
+        index = read_index(path, len(self))
+        if index is None:
+            raise damaged(path, "it is not the index of this store")
+        return index
 
     def _only_place(self, protein_id: str) -> int:
         places = self.find(protein_id)
@@ -142,6 +169,19 @@ class EmbeddingStore:
             raise UserError(
                 f"{self.folder}: {len(places)} proteins have the id {protein_id!r} (places {shown}); use one"
             )
-        near = get_close_matches(protein_id, self.ids[:10_000], n=1)
+        near = get_close_matches(protein_id, list(islice(self._iterate_ids(), 10_000)), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise UserError(f"{self.folder}: no protein has the id {protein_id!r}{hint}")
+
+
+def open_store(path: Path | str) -> EmbeddingStore:
+    """Open the embedding store that `openankh embed` wrote into a folder; reads no embedding yet.
+
+    Raises UserError for what is no store, is not finished, or lacks a file.
+    """
+    return EmbeddingStore.open(path)
+
+
+def _open_shard(folder: Path, manifest: Manifest, number: int) -> Shard:
+    entry = manifest.shards[number]
+    return Shard(folder / entry.name, entry, manifest.provenance)

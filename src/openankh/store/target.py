@@ -16,7 +16,7 @@ from openankh.store.manifest import read_manifest
 from openankh.store.numbers import exported_type, itemsize
 from openankh.store.output import Output
 from openankh.store.provenance import Provenance
-from openankh.store.writer import partial_folder, writing_store
+from openankh.store.writer import num_bytes_there, partial_folder, writing_store
 
 STORE = "store"
 SUFFIXES = {".h5": "hdf5", ".hdf5": "hdf5", ".parquet": "parquet", ".npz": "npz"}
@@ -25,7 +25,7 @@ _BYTES_A_PROTEIN = {
     "hdf5": hdf5.BYTES_A_PROTEIN,
     "npz": npz.BYTES_A_PROTEIN,
     "parquet": parquet.BYTES_A_PROTEIN,
-    STORE: 60,
+    STORE: 76,
 }
 _WRITERS: dict[str, Callable[[Path, Provenance, int | None], AbstractContextManager[Output]]] = {
     "hdf5": hdf5.writing_hdf5,
@@ -58,7 +58,9 @@ class Target:
         """
         remove_temporaries_of(self.path)
         if self.format == STORE:
-            return writing_store(self.path, provenance, overwrite=self.overwrite, limits=limits)
+            return writing_store(
+                self.path, provenance, overwrite=self.overwrite, limits=limits, needed_bytes=needed_bytes
+            )
         return _WRITERS[self.format](self.path, provenance, needed_bytes)
 
 
@@ -93,9 +95,7 @@ def require_room(target: Target, needed_bytes: int) -> None:
 
     What an earlier run has left to be continued is there already.
     """
-    partial = partial_folder(target.path)
-    is_there = target.format == STORE and partial.is_dir()
-    num_bytes = sum(entry.stat().st_size for entry in partial.iterdir()) if is_there else 0
+    num_bytes = num_bytes_there(target.path) if target.format == STORE else 0
     require_free_space(target.path, max(needed_bytes - num_bytes, 0))
 
 

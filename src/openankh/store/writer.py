@@ -1,22 +1,31 @@
 """Writing an embedding store so that a killed run loses at most one shard and what looks complete is complete.
 
 Everything happens in `OUT.partial`, beside the target. A shard is written to a temporary name, made durable, renamed,
-then acknowledged in the journal; the manifest is written last; then the folder takes the target's name. Running the
-same command again continues after the last acknowledged shard.
+then acknowledged in the journal; the index and last the manifest are written; then the folder takes the target's name.
+Running the same command again continues after the last acknowledged shard.
 """
 
 import shutil
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 from openankh.errors import UserError
-from openankh.files import fsync_folder, full_disk_named, put_folder_in_place
+from openankh.files import (
+    FullDiskError,
+    free_bytes,
+    fsync_folder,
+    full_disk_reason,
+    put_folder_in_place,
+)
+from openankh.store.id_index import INDEX_NAME, index_of, write_index
 from openankh.store.journal import JOURNAL_NAME, Begun, Journal, ShardLimits, read_journal
 from openankh.store.manifest import MANIFEST_NAME, Manifest, read_manifest, write_manifest
 from openankh.store.output import Embedding
 from openankh.store.provenance import Provenance
-from openankh.store.shard import ShardContent, shard_name, write_shard
+from openankh.store.shard import ShardContent, ShardEntry, shard_name, write_shard
+from openankh.store.shard_reader import Shard
 
 
 class StoreWriter:
@@ -54,10 +63,7 @@ class StoreWriter:
         """Write what is pending and then the manifest."""
         if self._pending:
             self._write_shard()
-        provenance = self._journal.provenance.of_input(input_sha256)
-        write_manifest(self._folder, Manifest(provenance, tuple(self._journal.shards)))
-        self._journal.remove()
-        fsync_folder(self._folder)
+        complete_store(self._folder, self._journal.provenance.of_input(input_sha256), self._journal.shards)
         self.is_finished = True
 
     def _write_shard(self) -> None:
@@ -70,27 +76,69 @@ class StoreWriter:
 
 @contextmanager
 def writing_store(
-    target: Path, provenance: Provenance, *, overwrite: bool = False, limits: ShardLimits | None = None
+    target: Path,
+    provenance: Provenance,
+    *,
+    overwrite: bool = False,
+    limits: ShardLimits | None = None,
+    needed_bytes: int | None = None,
 ) -> Iterator[StoreWriter]:
     """Write the store `target`, continuing an unfinished one of the same provenance; the caller holds the lock.
 
     Leaving the block by an exception keeps acknowledged shards for a later run, unless the input cannot be read
     again. Raises UserError naming the first field in which an unfinished store differs; with `overwrite` it is
-    discarded instead.
+    discarded instead. `needed_bytes` is what the whole store takes, named when the disk runs full.
     """
     partial = partial_folder(target)
-    journal = begin_journal(partial, provenance, overwrite, limits or ShardLimits())
-    remove_all_but(partial, {JOURNAL_NAME, *(shard.name for shard in journal.shards)})
-    writer = StoreWriter(partial, journal)
-    try:
-        with full_disk_named(target, partial, None):
+    with resumable_disk_full_named(target, needed_bytes):
+        journal = begin_journal(partial, provenance, overwrite, limits or ShardLimits())
+        remove_all_but(partial, {JOURNAL_NAME, *(shard.name for shard in journal.shards)})
+        writer = StoreWriter(partial, journal)
+        try:
             yield writer
-    except BaseException:
-        if not journal.shards or provenance.input_sha256 is None:
-            shutil.rmtree(partial, ignore_errors=True)
-        raise
-    assert writer.is_finished, "finish() was not called"
-    put_folder_in_place(partial, target)
+            assert writer.is_finished, "finish() was not called"
+            put_folder_in_place(partial, target)
+        except BaseException:
+            if not journal.shards or provenance.input_sha256 is None:
+                shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+def complete_store(folder: Path, provenance: Provenance, shards: Sequence[ShardEntry]) -> Manifest:
+    """Make the folder of these shards, all durable, a store: write the index and the manifest, remove all else.
+
+    Raises UserError when an entry does not fit its shard.
+    """
+    readers = (Shard(folder / entry.name, entry, provenance) for entry in shards)
+    index = write_index(folder, index_of(chain.from_iterable(reader.id_bytes() for reader in readers)))
+    manifest = Manifest(provenance, tuple(shards), index)
+    write_manifest(folder, manifest)
+    remove_all_but(folder, {MANIFEST_NAME, INDEX_NAME, *(shard.name for shard in shards)})
+    fsync_folder(folder)
+    return manifest
+
+
+@contextmanager
+def resumable_disk_full_named(target: Path, needed_bytes: int | None) -> Iterator[None]:
+    """Turn a full disk met in the block into a UserError with the bytes still needed for a store, and those free."""
+    try:
+        yield
+    except Exception as error:
+        reason = full_disk_reason(error)
+        if reason is None:
+            raise
+        there = num_bytes_there(target)
+        needed = f"{max(needed_bytes - there, 0):,}" if needed_bytes else "more than 0"
+        more = "more " if there and needed_bytes else ""
+        again = "and run the same command again" + (", it goes on where it stopped" if there else "")
+        line = f"cannot write {target}: {reason} ({needed} {more}bytes needed, {free_bytes(target):,} free)"
+        raise FullDiskError(f"{line}; free some space {again}", reason) from error
+
+
+def num_bytes_there(target: Path) -> int:
+    """Bytes of what an unfinished run has left of a store, to be continued."""
+    partial = partial_folder(target)
+    return sum(entry.stat().st_size for entry in partial.iterdir()) if partial.is_dir() else 0
 
 
 def partial_folder(target: Path) -> Path:
@@ -111,6 +159,7 @@ def begin_journal(partial: Path, provenance: Provenance, overwrite: bool, limits
             raise
         begun = None
     partial.mkdir(exist_ok=True)
+    fsync_folder(partial.parent)
     kept = begun[2] if begun else ()
     return Journal(partial, provenance, begun[1] if begun else limits, kept)
 
