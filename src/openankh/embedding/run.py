@@ -53,10 +53,10 @@ def embed_file(
     `survey` is what a first reading of the same input found; None for a stream, which cannot be continued later. Raises
     UserError for a full disk, for an input that changed since the survey, and whatever reading and embedding raise.
     """
-    provenance = _provenance(embedder, model, survey)
+    provenance = provenance_of(embedder, model, survey)
     started = time.perf_counter()
     digest = InputDigest()
-    with target.writing(provenance, _needed_bytes(target, provenance, survey), _limits(embedder)) as output:
+    with target.writing(provenance, _needed_bytes(target, provenance, survey), limits_for(embedder)) as output:
         kept, residues_kept = output.num_done, output.num_residues_done
         batches = embedder.batches(islice(digest.passing(reader), kept, None))
         num_residues = _write(batches, output, on_progress)
@@ -68,7 +68,8 @@ def embed_file(
     return EmbedSummary(provenance.of_input(found.sha256), reader.counts, kept, num_residues - residues_kept, seconds)
 
 
-def _provenance(embedder: Embedder, model: ModelIdentity, survey: Survey | None) -> Provenance:
+def provenance_of(embedder: Embedder, model: ModelIdentity, survey: Survey | None) -> Provenance:
+    """What the numbers that this embedder makes of that input are."""
     return Provenance(
         input_sha256=survey.sha256 if survey else None,
         model=model.name,
@@ -92,7 +93,7 @@ def _needed_bytes(target: Target, provenance: Provenance, survey: Survey | None)
     return needed
 
 
-def _limits(embedder: Embedder) -> ShardLimits:
+def limits_for(embedder: Embedder) -> ShardLimits:
     """A GPU does in a second what a CPU does in minutes: its shards hold more."""
     return ShardLimits() if embedder.device.type == "cpu" else _GPU_LIMITS
 
