@@ -8,6 +8,7 @@ VERBS = {
     "embed": "Proteins of a FASTA file as vectors of numbers.",
     "prepare": "FASTA files into a corpus to train on.",
     "pretrain": "Train a model on a corpus, from scratch or from where a run stopped.",
+    "store": "Embedding stores: verify, describe, export to HDF5, Parquet or NPZ, merge.",
     "models": "The models that can be named, with size, licence and whether they are here.",
     "info": "What a file or folder is: a model, a corpus, embeddings, a training run, FASTA.",
 }

@@ -1,7 +1,7 @@
 """Reading an embedding store: one protein at a time, at random, or all in order, in bounded memory."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from functools import cached_property, lru_cache, partial
 from itertools import accumulate, islice
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from openankh.errors import UserError
 from openankh.store.id_index import IdIndex, index_of, read_index
 from openankh.store.manifest import Manifest, read_manifest
+from openankh.store.output import Embedding
 from openankh.store.provenance import Provenance
 from openankh.store.shard import id_to_bytes
 from openankh.store.shard_reader import REMEDY, Shard, damaged
@@ -103,6 +104,12 @@ class EmbeddingStore:
         candidates = self._index.candidates(id_to_bytes(protein_id))
         return tuple(place for place in candidates if 0 <= place < len(self) and self.id(place) == protein_id)
 
+    def repeats(self) -> list[int]:
+        """The places of proteins whose id another before them has, in order."""
+        hashes, places = self._index.hashes, self._index.places
+        later = places[1:][hashes[1:] == hashes[:-1]].tolist()
+        return sorted(place for place in later if self.find(self.id(place))[0] != place)
+
     def __contains__(self, protein_id: object) -> bool:
         return isinstance(protein_id, str) and bool(self.find(protein_id))
 
@@ -115,9 +122,20 @@ class EmbeddingStore:
 
     def items(self) -> Iterator[tuple[str, NDArray[np.floating]]]:
         """(id, array) of every protein, in order, in bounded memory."""
-        for number in range(len(self.manifest.shards)):
+        return ((embedding.id, embedding.values) for embedding in self.embeddings())
+
+    def embeddings(self, places: Iterable[int] | None = None) -> Iterator[Embedding]:
+        """The proteins at these places, in that order, or all of them, each with its id and length."""
+        if places is None:
+            for number in range(len(self.manifest.shards)):
+                shard = self._shard(number)
+                lengths = shard.lengths.tolist()
+                yield from map(Embedding, shard.ids, lengths, shard.arrays())
+            return
+        for index in places:
+            number, place = self._place(index)
             shard = self._shard(number)
-            yield from zip(shard.ids, shard.arrays(), strict=True)
+            yield Embedding(shard.id(place), int(shard.lengths[place]), shard[place])
 
     def matrices(self, *, keep: bool = False) -> Iterator[NDArray]:
         """The rows (N, D) of each shard in turn, as stored: read-only memory of the file, bf16 as its bits.
@@ -160,6 +178,11 @@ class EmbeddingStore:
             raise damaged(path, "it is not the index of this store")
         return index
 
+    def hint(self, protein_id: str) -> str:
+        """Words that name an id like one that is not there, where there is one among the first thousands."""
+        near = get_close_matches(protein_id, list(islice(self._iterate_ids(), 10_000)), n=1)
+        return f"; did you mean {near[0]!r}?" if near else ""
+
     def _only_place(self, protein_id: str) -> int:
         places = self.find(protein_id)
         if len(places) == 1:
@@ -169,9 +192,7 @@ class EmbeddingStore:
             raise UserError(
                 f"{self.folder}: {len(places)} proteins have the id {protein_id!r} (places {shown}); use one"
             )
-        near = get_close_matches(protein_id, list(islice(self._iterate_ids(), 10_000)), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise UserError(f"{self.folder}: no protein has the id {protein_id!r}{hint}")
+        raise UserError(f"{self.folder}: no protein has the id {protein_id!r}{self.hint(protein_id)}")
 
 
 def open_store(path: Path | str) -> EmbeddingStore:

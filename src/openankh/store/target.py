@@ -81,6 +81,11 @@ def parse_target(name: str, overwrite: bool = False) -> Target:
     return target
 
 
+def require_replaceable(folder: Path, overwrite: bool) -> None:
+    """Raise UserError unless a store may be put at `folder`; nothing but a store is ever replaced."""
+    _require_replaceable(str(folder), Target(Path(os.path.realpath(folder)), STORE, overwrite))
+
+
 def num_unfinished(target: Target) -> int:
     """How many proteins an earlier run has left safely on disk, for a later one to continue after."""
     try:

@@ -52,7 +52,7 @@ class Verification:
 def verify_store(folder: Path, on_bytes: OnBytes = lambda num_bytes: None) -> Verification:
     """Read every byte of a store, finished or not; UserError when it is none, or its manifest is damaged."""
     manifest, is_finished = manifest_or_journal(folder)
-    damages = tuple(_damages(folder, manifest, on_bytes))
+    damages = tuple(damages_of(folder, manifest, Reading(on_bytes)))
     own = {MANIFEST_NAME, JOURNAL_NAME, *(shard.name for shard in manifest.shards)}
     own |= {manifest.index.name} if manifest.index else set()
     strangers = tuple(sorted(entry.name for entry in folder.iterdir() if entry.name not in own))
@@ -68,8 +68,8 @@ def manifest_or_journal(folder: Path) -> tuple[Manifest, bool]:
     return Manifest(begun[0], begun[2]), False
 
 
-def _damages(folder: Path, manifest: Manifest, on_bytes: OnBytes) -> Iterator[Damage]:
-    reading = _Reading(on_bytes)
+def damages_of(folder: Path, manifest: Manifest, reading: "Reading") -> Iterator[Damage]:
+    """Every file of a store that is not as its manifest says."""
     first = 0
     builder = IndexBuilder()
     for entry in manifest.shards:
@@ -93,7 +93,7 @@ def _damages(folder: Path, manifest: Manifest, on_bytes: OnBytes) -> Iterator[Da
             yield Damage(index.name, reason)
 
 
-class _Reading:
+class Reading:
     """Reads files and tells the bytes read of all of them."""
 
     def __init__(self, on_bytes: OnBytes) -> None:
