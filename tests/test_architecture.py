@@ -21,6 +21,7 @@ ADDRESSES = {
     "rich": ("cli/", "demo/", "pretraining/progress.py"),
     "matplotlib": ("demo/",),
     "sklearn": ("demo/",),
+    "faiss": ("search/",),
     "h5py": ("store/", "demo/"),
     "pyarrow": ("store/",),
     "safetensors": ("store/", "checkpoint.py", "safetensors_file.py", "pretraining/"),

@@ -1,0 +1,156 @@
+"""Vectors to search among, one a protein, read in order a block at a time or at random.
+
+N vectors, D numbers each, B vectors of a block, K layers of a store.
+"""
+
+import warnings
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openankh.errors import UserError
+from openankh.store import Dtype, EmbeddingStore, Provenance
+from openankh.store.numbers import from_stored
+
+BLOCK_ROWS = 1024
+"""Rows widened to float32 at once: a few megabytes, which stay in the cache until they have been used."""
+_LARGE = 50_000_000
+"""From so many numbers on PyTorch's widening, ten times numpy's speed, makes up for importing it."""
+
+
+class Vectors(Protocol):
+    """What can be searched among."""
+
+    @property
+    def width(self) -> int:
+        """Numbers of each vector: D."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def blocks(self, *, keep: bool = False) -> Iterator[NDArray[np.float32]]:
+        """All vectors in order, (B, D) at a time; a block holds until the next is asked for.
+
+        With `keep` files stay mapped, which pays when all is read again; without, reading all takes no memory.
+        """
+        ...
+
+    def rows(self, places: NDArray[np.integer]) -> NDArray[np.float32]:
+        """The vectors at these places (P,), in that order: (P, D)."""
+        ...
+
+
+class ArrayVectors:
+    """Vectors in memory (N, D)."""
+
+    def __init__(self, vectors_ND: NDArray[np.floating]) -> None:
+        assert vectors_ND.ndim == 2
+        self._vectors_ND = np.ascontiguousarray(vectors_ND, np.float32)
+
+    @property
+    def width(self) -> int:
+        """Numbers of each vector."""
+        return self._vectors_ND.shape[1]
+
+    def __len__(self) -> int:
+        return len(self._vectors_ND)
+
+    def blocks(self, *, keep: bool = False) -> Iterator[NDArray[np.float32]]:
+        """All vectors, as `Vectors.blocks`."""
+        size = BLOCK_ROWS * 16
+        return (self._vectors_ND[start : start + size] for start in range(0, len(self), size))
+
+    def rows(self, places: NDArray[np.integer]) -> NDArray[np.float32]:
+        """The vectors at these places."""
+        return self._vectors_ND[places]
+
+
+class StoreVectors:
+    """One layer of a pooled store, mapped from its files; bf16 and fp16 are widened a block at a time.
+
+    `layer` as the store's provenance names it; None where there is only one. Raises UserError for a store of residues
+    and for a layer that is not there, or not chosen.
+    """
+
+    def __init__(self, store: EmbeddingStore, layer: int | None = None) -> None:
+        self.store = store
+        self.layer = layer_of(store.provenance, layer, str(store.folder))
+        self._at = store.provenance.layers.index(self.layer)
+        self._num_layers = store.provenance.num_layers
+        self._dtype: Dtype = store.provenance.dtype
+        self._is_large = len(store) * store.width > _LARGE
+
+    @property
+    def width(self) -> int:
+        """Numbers of each vector."""
+        return self.store.width
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def blocks(self, *, keep: bool = False) -> Iterator[NDArray[np.float32]]:
+        """All vectors, as `Vectors.blocks`."""
+        for stored in self.store.matrices(keep=keep):
+            mine = stored.reshape(-1, self._num_layers, self.width)[:, self._at]
+            if self._dtype == "fp32":
+                yield from _cut(mine)
+            elif self._is_large:
+                yield from _widened(mine, self._dtype)
+            else:
+                yield from (from_stored(part, self._dtype).astype(np.float32, copy=False) for part in _cut(mine))
+
+    def rows(self, places: NDArray[np.integer]) -> NDArray[np.float32]:
+        """The vectors at these places."""
+        found = np.empty((len(places), self.width), np.float32)
+        numbers = np.searchsorted(self._firsts, places, "right") - 1
+        for number in np.unique(numbers):
+            here = np.flatnonzero(numbers == number)
+            rows = (places[here] - self._firsts[number]) * self._num_layers + self._at
+            found[here] = from_stored(self._matrices[number][rows], self._dtype)
+        return found
+
+    @cached_property
+    def _matrices(self) -> list[NDArray]:
+        """The rows of every shard, mapped anew, so that only the pages read at random stay in memory."""
+        return list(self.store.matrices())
+
+    @cached_property
+    def _firsts(self) -> NDArray[np.int64]:
+        """The place of the first vector of each shard."""
+        counts = [len(rows) // self._num_layers for rows in self._matrices]
+        return np.cumsum([0, *counts[:-1]])
+
+
+def layer_of(provenance: Provenance, layer: int | None, name: str) -> int:
+    """The layer that is searched, when the store has one vector a protein of it; else UserError with the remedy."""
+    if provenance.is_per_residue:
+        raise UserError(
+            f"{name}: holds one row a residue, and search compares one vector a protein; "
+            "embed with --pool mean (or max) and search that"
+        )
+    layers = ", ".join(map(str, provenance.layers))
+    if layer is None and provenance.num_layers > 1:
+        raise UserError(f"{name}: holds the layers {layers}; choose one with --layer")
+    if layer is not None and layer not in provenance.layers:
+        raise UserError(f"{name}: has no layer {layer}; it holds {layers}")
+    return provenance.layers[0] if layer is None else layer
+
+
+def _cut(rows: NDArray) -> Iterator[NDArray]:
+    return (np.ascontiguousarray(rows[start : start + BLOCK_ROWS]) for start in range(0, len(rows), BLOCK_ROWS))
+
+
+def _widened(stored_ND: NDArray, dtype: Dtype) -> Iterator[NDArray[np.float32]]:
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that mapped rows are read-only: they are only read
+        rows_ND = torch.from_numpy(stored_ND)
+    if dtype == "bf16":
+        rows_ND = rows_ND.view(torch.bfloat16)
+    block_BD = torch.empty(BLOCK_ROWS, stored_ND.shape[1])
+    for part in rows_ND.split(BLOCK_ROWS):
+        yield block_BD[: len(part)].copy_(part).numpy()
