@@ -26,7 +26,7 @@ ADDRESSES = {
     "pyarrow": ("store/",),
     "safetensors": ("store/", "checkpoint.py", "safetensors_file.py", "pretraining/"),
     "tensorboardX": ("pretraining/tensorboard.py",),
-    "huggingface_hub": ("hub.py",),
+    "huggingface_hub": ("hub.py", "hub_errors.py"),
     "zstandard": ("decompression.py",),
 }
 NEVER = ("transformers", "tokenizers", "sentencepiece", "pickle", "dill", "cloudpickle", "marshal", "shelve", "joblib")

@@ -255,7 +255,7 @@ CONFIGS: list[tuple[dict[str, Any], str]] = [
     ({"num_layers": "2"}, "num_layers: missing or not a whole number"),
     ({"num_layers": True}, "num_layers: missing or not a whole number"),
     ({"d_model": 10**7, "d_ff": 10**7}, "asks for [144, 10000000]"),
-    ({"vocab_size": 100}, "tokenizer has 144 pieces, its model rows for 100 only"),
+    ({"vocab_size": 100}, "tokenizer has 144 pieces, as that of Ankh and Ankh2, its model rows for 100"),
     ({"relative_attention_num_buckets": 16}, "has the shape [8, 3], config.json asks for [16, 3]"),
     ({"layer_norm_epsilon": "small"}, "layer_norm_epsilon"),
     ({"layer_norm_epsilon": float("nan")}, "layer_norm_epsilon"),

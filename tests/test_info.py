@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from huggingface_hub import constants
 
+from hub_server import laid_out
 from openankh import cli
 from openankh.checkpoint import save_model
 from openankh.config import ModelConfig
@@ -86,6 +88,64 @@ def test_a_model_folder_tells_its_shape_and_where_it_comes_from(tmp_path: Path) 
     assert finding.facts["name"] == "my-model"
     assert finding.facts["num_parameters"] == config.num_parameters
     assert finding.facts["training"] == {"recipe": "tiny", "perplexity": 17.5}
+
+
+def tiny_model(folder: Path, licence: str = "CC-BY-4.0") -> Path:
+    vocab = openankh_vocab()
+    config = ModelConfig(
+        vocab_size=vocab.size, d_model=8, d_ff=16, d_kv=4, num_heads=2, num_encoder_layers=2, num_decoder_layers=1
+    )
+    save_model(Ankh(config), vocab, folder, Provenance("my-model", licence), max_shard_bytes=2000)
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the hub in the place of the user's."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_published_name_tells_what_is_known_of_it_before_it_is_fetched(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["info", "ankh3-large", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["repository"] == "ElnaggarLab/ankh3-large" and facts["here"].startswith("no, fetched when")
+    assert facts["licence"] == "CC-BY-NC-SA-4.0" and facts["num_parameters"] == 1_879_049_216
+    assert inspect("ankh-base@v2").facts["revision"] == "v2"
+
+
+def test_a_model_of_the_hub_tells_its_commit_licence_and_how_much_of_it_is_here(tmp_path: Path, cache: Path) -> None:
+    folder = tiny_model(tmp_path / "model")
+    (folder / "openankh.json").unlink()
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n")
+    places = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
+    encoder = {file for name, file in places.items() if name.startswith(("encoder.", "shared."))}
+    names = {path.name for path in folder.iterdir()}
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    laid_out(cache, "ada/whole", folder, commit, names)
+    snapshot = laid_out(cache, "ada/part", folder, commit, names - (set(places.values()) - encoder))
+    laid_out(cache, "ElnaggarLab/ankh-base", folder, commit, {"config.json", "tokenizer.json"})
+    for name, here in [("ada/whole", "whole"), ("ada/part", "encoder"), (str(snapshot), "encoder")]:
+        facts = inspect(name).facts
+        assert (facts["revision"], facts["licence"], facts["here"], facts["dtype"]) == (commit, "mit", here, "float32")
+    assert inspect("ada/part").facts["weights"] == sorted({*encoder, "model.safetensors.index.json"})
+    assert inspect(f"ada/whole@{commit}").path == inspect("ada/whole").path
+    assert inspect("ankh-base").facts["here"] == "not whole, or another revision"
+    (snapshot / min(encoder)).unlink()
+    assert inspect(str(snapshot)).facts["here"] == f"not whole, {min(encoder)} is missing"
+
+
+def test_the_bundled_name_tells_the_bundled_model() -> None:
+    assert inspect("openankh-nano").facts["licence"] == "CC-BY-4.0"
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_name_that_is_no_model_here_gets_one_line() -> None:
+    for name, message in [("ankhbase", "did you mean ankh-base"), ("ada/none", "a verb that takes -m ada/none")]:
+        with pytest.raises(UserError, match=message) as caught:
+            inspect(name)
+        assert "no such file or folder" in str(caught.value)
 
 
 def test_a_training_run_tells_how_far_it_is(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ transformers 5 writes `tie_word_embeddings: true` whatever is true. `encoder.emb
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -23,37 +23,51 @@ from openankh.files import atomic_folder, require_free_space
 from openankh.json_file import read_json_object
 from openankh.model import Ankh
 from openankh.model_names import resolve
-from openankh.provenance import MANIFEST_NAME, Manifest, Provenance, check_files, read_manifest, write_manifest
-from openankh.tokenizer_files import read_vocab, write_tokenizer
+from openankh.provenance import (
+    MANIFEST_NAME,
+    Manifest,
+    Provenance,
+    check_files,
+    read_manifest,
+    sha256_of_model,
+    write_manifest,
+)
+from openankh.published import Alphabet
+from openankh.tokenizer_files import read_vocab, vocab_files, write_tokenizer
 from openankh.vocab import EOS, PAD, Vocab
-from openankh.weights import INDEX, WHOLE, Weights, open_weights, stored_tensor_names
+from openankh.vocabulary_check import RESIDUE_IDS, check_vocabulary, residue_ids
+from openankh.weight_files import EMBEDDING_NAMES, WHOLE, Part, index_name, weight_files
+from openankh.weights import Weights, open_weights, stored_tensor_names
 
 __all__ = ["Checkpoint", "Part", "Provenance", "load_model", "read_config", "resolve", "save_model"]
-
-Part = Literal["all", "encoder"]
 
 CONFIG_NAME, GENERATION_CONFIG_NAME = "config.json", "generation_config.json"
 DEFAULT_SHARD_BYTES = 4 << 30
 _MAX_CONFIG_BYTES = 1 << 20
-_SHARED, _HEAD = "shared.weight", "lm_head.weight"
-_OLD_NAMES_OF_SHARED = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+_SHARED, _HEAD = EMBEDDING_NAMES[0], "lm_head.weight"
 _UNUSED = frozenset({"decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"})
 """Stored by the first T5 checkpoints, never read by any T5."""
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A model read from a folder; `manifest` is None for a folder that other software wrote."""
+    """A model read from the `files` of a folder; `manifest` is None where other software wrote them."""
 
     model: Ankh
     vocab: Vocab
     folder: Path
     manifest: Manifest | None
+    files: tuple[str, ...] = ()
 
     @property
     def provenance(self) -> Provenance | None:
         """Where the model comes from, if its folder says so."""
         return self.manifest.provenance if self.manifest else None
+
+    @property
+    def sha256(self) -> str:
+        """The hash over the files that were read, which tells the model apart from every other."""
+        return sha256_of_model(self.folder, self.manifest, self.files)
 
 
 def read_config(folder: Path | str) -> ModelConfig:
@@ -79,22 +93,22 @@ def load_model(
     device: torch.device | str = "cpu",
     trust_pickle: bool = False,
     verify: bool = True,
+    alphabet: Alphabet | None = None,
 ) -> Checkpoint:
     """Read a model, or its encoder alone, from a Hugging Face T5 folder; ours or one that transformers saved.
 
-    Weights are turned to `dtype` as they are read (None: kept as stored). Where the folder has an `openankh.json` the
-    sizes of all files are checked and, with `verify`, their SHA-256. `trust_pickle` allows `pytorch_model.bin` where
-    there is nothing else. Raises UserError naming the file, and the tensor where there is one, for whatever is missing,
-    damaged, of a wrong shape or of another architecture.
+    Weights are turned to `dtype` as they are read (None: kept as stored); the decoder's are not read where the part is
+    the encoder. Where the folder has an `openankh.json` the sizes of the files are checked and, with `verify`, their
+    SHA-256. `trust_pickle` allows `pytorch_model.bin` where there is nothing else. `alphabet` is what is known of a
+    published model's vocabulary. Raises UserError naming the file, and the tensor where there is one, for whatever is
+    missing, damaged, of a wrong shape or of another architecture, and for a tokenizer of another model.
     """
     folder = _model_folder(folder)
     if manifest := read_manifest(folder):
-        check_files(folder, manifest, hashes=verify)
-    vocab = read_vocab(folder)
-    config = _read_config_file(folder)
-    if vocab.size > config.vocab_size:
-        raise UserError(f"{folder}: its tokenizer has {vocab.size} pieces, its model rows for {config.vocab_size} only")
-    with open_weights(folder, trust_pickle) as weights:
+        check_files(folder, manifest, hashes=verify, unread=_unread(folder, part, manifest))
+    config, vocab = _read_config_file(folder), read_vocab(folder)
+    check_vocabulary(vocab, read_json_object(folder / CONFIG_NAME), folder, alphabet, sealed=manifest is not None)
+    with open_weights(folder, trust_pickle, part) as weights:
         _check_num_layers(config, weights, folder)
         config = _config_of_part(config, weights, part, folder)
         with torch.device("meta"), _Undrawn():  # the network without memory for its weights
@@ -102,7 +116,16 @@ def load_model(
         sources = _sources(model, weights, part, folder)
         _check_memory(weights, sources, dtype, torch.device(device), folder)
         model.load_state_dict(dict(_read_tensors(weights, sources, dtype, device, folder)), assign=True)
-    return Checkpoint(model.eval(), vocab, folder, manifest)
+    files = (CONFIG_NAME, *vocab_files(folder), *weight_files(folder, part))
+    return Checkpoint(model.eval(), vocab, folder, manifest, files)
+
+
+def _unread(folder: Path, part: Part, manifest: Manifest) -> Collection[str]:
+    """The weight files of a folder that a part is not read from."""
+    if part == "all":
+        return ()
+    weights = {name for name in manifest.files if name.endswith((".safetensors", ".bin"))}
+    return weights - set(weight_files(folder, part))
 
 
 class _Undrawn(TorchFunctionMode):
@@ -169,7 +192,7 @@ def _sources(model: Ankh, weights: Weights, part: Part, folder: Path) -> dict[st
     """For each tensor of the model the name under which it is stored; UserError unless they match one to one."""
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     sources = {name: name for name in expected}
-    shared = [name for name in (_SHARED, *_OLD_NAMES_OF_SHARED) if name in weights.names]
+    shared = [name for name in EMBEDDING_NAMES if name in weights.names]
     sources[_SHARED] = shared[0] if shared else _SHARED
     if missing := [name for name in expected if sources[name] not in weights.names]:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -218,9 +241,8 @@ def _read_tensors(
     folder: Path,
 ) -> Iterator[tuple[str, Tensor]]:
     for name, source in sources.items():
-        tensor = weights.read(source)
         try:
-            yield name, tensor.to(device, dtype or tensor.dtype)
+            yield name, weights.read(source, dtype, device)
         except torch.OutOfMemoryError as error:
             raise UserError(f"{folder}: its weights do not fit on {device}; take bf16 or another device") from error
 
@@ -251,7 +273,7 @@ def save_model(
     require_free_space(folder, needed_bytes)
     with atomic_folder(folder, needed_bytes=needed_bytes) as new:
         stored = _write_weights(shards, dtype, new)
-        _write_configs(model.config, stored, new)
+        _write_configs(model.config, vocab, stored, new)
         write_tokenizer(vocab, new)
         return write_manifest(new, provenance, num_parameters, "+".join(stored))
 
@@ -297,12 +319,12 @@ def _write_weights(shards: list[dict[str, Tensor]], dtype: torch.dtype | None, f
         weight_map |= dict.fromkeys(tensors, file)
         num_bytes += sum(tensor.nbytes for tensor in tensors.values())
     if len(shards) > 1:
-        _write_json(folder / INDEX, {"metadata": {"total_size": num_bytes}, "weight_map": weight_map})
+        _write_json(folder / index_name(WHOLE), {"metadata": {"total_size": num_bytes}, "weight_map": weight_map})
     return sorted(types)
 
 
-def _write_configs(config: ModelConfig, types: list[str], folder: Path) -> None:
-    value = config.to_hf()
+def _write_configs(config: ModelConfig, vocab: Vocab, types: list[str], folder: Path) -> None:
+    value = {**config.to_hf(), RESIDUE_IDS: residue_ids(vocab)}
     if len(types) == 1:
         value["torch_dtype"] = types[0]
     if config.num_decoder_layers:

@@ -1,107 +1,244 @@
-"""Published models from the Hugging Face hub: the local cache first, then a download of the files that are needed."""
+"""Models of the Hugging Face hub: the cache on this machine first, then a download of the files that are needed."""
 
-from collections.abc import Sequence
+import logging
+import os
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
+from openankh import __version__
+from openankh.config import ModelConfig
 from openankh.errors import UserError
+from openankh.files import free_bytes, sha256_of
+from openankh.hub_errors import refusal
 from openankh.json_file import read_json_object
-from openankh.published import PublishedModel
+from openankh.licence import MODEL_CARD
+from openankh.published import published_model
+from openankh.tokenizer_files import SPIECE_MODEL, TOKENIZER_FILES, TOKENIZER_JSON, read_vocab
+from openankh.vocabulary_check import check_vocabulary
+from openankh.weight_files import PICKLE, WHOLE, Part, chosen_weights, index_name, read_shard_index, weight_files
 
-_SMALL_FILES = ("*.json", "spiece.model")
-_SAFE_WEIGHTS = ("model.safetensors", "model-*.safetensors")
-_PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*.bin")
-_TOKENIZERS = ("tokenizer.json", "spiece.model")
+CONFIG = "config.json"
+_SMALL_FILES = (CONFIG, "generation_config.json", "openankh.json", MODEL_CARD, *TOKENIZER_FILES)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_TRUE = ("1", "ON", "YES", "TRUE")
+
+_LOG = logging.getLogger(__name__)
 
 
-def fetch(model: PublishedModel, *, revision: str | None = None, trust_pickle: bool = False) -> Path:
-    """The folder of a published model in the hub's cache on this machine, downloaded when it is not complete there.
+@dataclass(frozen=True)
+class RemoteFile:
+    """What the hub tells of a file: bytes and SHA-256, None where it tells none (of small files)."""
 
-    `revision` is a branch, tag or commit (None: the main branch). With `trust_pickle` the pickled weights are fetched
-    where there are no others. Raises UserError of one line when the hub cannot be reached, refuses, or has no such
-    revision.
+    size: int | None
+    sha256: str | None
+
+
+def fetch(
+    repository: str,
+    *,
+    revision: str | None = None,
+    part: Part = "all",
+    trust_pickle: bool = False,
+    offline: bool = False,
+) -> Path:
+    """The folder of a model (`ORGANISATION/NAME`) in the hub's cache, downloaded when it is not complete there.
+
+    `revision` is a branch, tag or commit (None: the main branch). Of weights in shards only those that the part needs
+    are fetched, pickles only with `trust_pickle` and where there is nothing else; `offline`, or HF_HUB_OFFLINE in the
+    environment, fetches nothing. Raises UserError of one line that says what stands in the way and what to do.
     """
-    if here := cached(model, revision=revision, trust_pickle=trust_pickle):
+    if here := cached(repository, revision=revision, part=part, trust_pickle=trust_pickle):
         return here
-    folder = _download(model, revision, _SAFE_WEIGHTS)
-    if not _has_small_files(folder):
-        raise UserError(
-            f"model {model.name}: {model.hub} lacks a config or a tokenizer; try again, or another revision"
-        )
-    if _is_complete(folder, _SAFE_WEIGHTS):
-        return folder
-    if not trust_pickle:
-        raise UserError(
-            f"model {model.name}: published as a pickle only, a kind of file that can carry code; "
-            f"if you trust {model.hub}, ask for it by name (trust_pickle=True, --trust-pickle)"
-        )
-    folder = _download(model, revision, _PICKLED_WEIGHTS)
-    if not _is_complete(folder, _PICKLED_WEIGHTS):
-        raise UserError(f"model {model.name}: {model.hub} has no whole set of weights; try again, or another revision")
-    return folder
-
-
-def cached(model: PublishedModel, *, revision: str | None = None, trust_pickle: bool = False) -> Path | None:
-    """The folder of a model that is complete in the hub's cache on this machine, else None; asks no network."""
-    for patterns in (_SAFE_WEIGHTS, _PICKLED_WEIGHTS)[: 2 if trust_pickle else 1]:
-        folder = _cached(model, revision, patterns)
-        if folder and _is_complete(folder, patterns):
-            return folder
-    return None
-
-
-def _cached(model: PublishedModel, revision: str | None, weights: Sequence[str]) -> Path | None:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
+    if offline or _is_offline():
+        raise _not_here(repository, revision, trust_pickle)
     try:
-        folder = snapshot_download(
-            model.hub, revision=revision, local_files_only=True, allow_patterns=[*_SMALL_FILES, *weights]
-        )
-    except (LocalEntryNotFoundError, ValueError):
-        return None
-    return Path(folder)
-
-
-def _download(model: PublishedModel, revision: str | None, weights: Sequence[str]) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(model.hub, revision=revision, allow_patterns=[*_SMALL_FILES, *weights]))
+        return _Download(repository, revision or "main", part, trust_pickle).folder()
+    except UserError:
+        raise
     except Exception as error:  # the hub's library raises its own, its transport's and the system's errors
-        raise _refusal(model, revision, error) from error
+        raise refusal(repository, revision, error, begun=bool(cached_commits(repository))) from error
 
 
-def _refusal(model: PublishedModel, revision: str | None, error: Exception) -> UserError:
-    from huggingface_hub import constants, errors
-
-    if constants.HF_HUB_OFFLINE:
-        remedy = "it is not on this machine and HF_HUB_OFFLINE is set; unset it, or give the path of the model's folder"
-    elif isinstance(error, errors.GatedRepoError):
-        remedy = f"accept its terms at https://huggingface.co/{model.hub} and log in (hf auth login)"
-    elif isinstance(error, errors.RevisionNotFoundError):
-        remedy = f"it has no revision {revision!r}; leave it out for the newest"
-    elif isinstance(error, errors.RepositoryNotFoundError):
-        remedy = "the hub does not know it, or not for you; check your login (hf auth whoami)"
-    elif isinstance(error, OSError) and error.strerror and error.filename:
-        remedy = f"{error.strerror.lower()}: {error.filename}; free space or set HF_HOME to another disk"
-    else:
-        remedy = (
-            "the hub could not be reached; check the network, or copy the model's folder here and give its path "
-            f"({type(error).__name__}: {' '.join(str(error).split())[:100]})"
-        )
-    return UserError(f"model {model.name}: cannot fetch {model.hub}: {remedy}")
+def cached(
+    repository: str, *, revision: str | None = None, part: Part = "all", trust_pickle: bool = False
+) -> Path | None:
+    """The folder of a model of which all is in the hub's cache on this machine, else None; asks no network."""
+    folder = _snapshot(repository, revision)
+    return folder if folder and _is_complete(folder, part, trust_pickle) else None
 
 
-def _is_complete(folder: Path, weights: Sequence[str]) -> bool:
-    """Whether a snapshot has everything `load_model` needs; the cache may hold parts of an interrupted download."""
-    if not _has_small_files(folder):
+def origin(folder: Path) -> tuple[str, str] | None:
+    """(repository, commit) of a folder in a cache of the hub, wherever the cache is; None for any other folder."""
+    path = Path(os.path.abspath(folder))
+    repository = path.parent.parent.name
+    if path.parent.name != "snapshots" or not _COMMIT.fullmatch(path.name) or not repository.startswith("models--"):
+        return None
+    return repository.removeprefix("models--").replace("--", "/"), path.name
+
+
+def _snapshot(repository: str, revision: str | None) -> Path | None:
+    """The cached folder of a revision, which may lack files."""
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        config = try_to_load_from_cache(repository, CONFIG, revision=revision)
+    except (OSError, ValueError):
+        return None
+    return Path(config).parent if isinstance(config, str) else None
+
+
+def _is_complete(folder: Path, part: Part, trust_pickle: bool) -> bool:
+    """Whether a snapshot has all that loading reads; the cache may hold parts, from us or from other software."""
+    if not any((folder / name).is_file() for name in (TOKENIZER_JSON, SPIECE_MODEL)):
         return False
-    index = folder / f"{weights[0]}.index.json"
-    if (folder / weights[0]).is_file() or not index.is_file():
-        return (folder / weights[0]).is_file()
-    weight_map = read_json_object(index).get("weight_map")
-    return isinstance(weight_map, dict) and all((folder / str(file)).is_file() for file in weight_map.values())
+    try:
+        if chosen_weights(folder) == PICKLE and not trust_pickle:
+            return False
+        return all((folder / name).is_file() for name in weight_files(folder, part))
+    except UserError:
+        return False
 
 
-def _has_small_files(folder: Path) -> bool:
-    return (folder / "config.json").is_file() and any((folder / name).is_file() for name in _TOKENIZERS)
+def _is_offline() -> bool:
+    from huggingface_hub import constants
+
+    return constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE
+
+
+def _not_here(repository: str, revision: str | None, trust_pickle: bool) -> UserError:
+    wanted = f"revision {revision}" if revision else "it"
+    if (folder := _snapshot(repository, revision)) is None:
+        known = cached_commits(repository)
+        what = f"{wanted} is not on this machine" + (f", only {', '.join(known)}" if known else "")
+    elif not trust_pickle and _is_complete(folder, "encoder", trust_pickle=True):
+        what = (
+            f"on this machine {wanted} is a pickle only, a kind of file that can carry code (--trust-pickle reads it)"
+        )
+    else:
+        what = f"only a part of {wanted} is on this machine"
+    return UserError(
+        f"model {repository}: {what}, and --offline or HF_HUB_OFFLINE forbids to fetch it; "
+        "run once without, or give the path of a folder that has the model"
+    )
+
+
+def cached_commits(repository: str) -> tuple[str, ...]:
+    """The commits of a repository of which there is anything in the hub's cache on this machine."""
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "snapshots"
+    return tuple(sorted(path.name for path in folder.iterdir())) if folder.is_dir() else ()
+
+
+def cached_repositories() -> tuple[str, ...]:
+    """The repositories of models of which there is anything in the hub's cache on this machine."""
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE)
+    names = sorted(path.name for path in folder.glob("models--*--*")) if folder.is_dir() else []
+    return tuple(name.removeprefix("models--").replace("--", "/") for name in names)
+
+
+class _Download:
+    """The fetching of one revision: first what is small and tells what the model is, then the weights."""
+
+    def __init__(self, repository: str, revision: str, part: Part, trust_pickle: bool) -> None:
+        from huggingface_hub import HfApi
+
+        self._api = HfApi(library_name="openankh", library_version=__version__)
+        self._repository, self._revision = repository, revision
+        self._part: Part = part
+        self._trust_pickle = trust_pickle
+
+    def folder(self) -> Path:
+        """Fetch what is missing; the snapshot's folder in the cache."""
+        commit, files = self._files(self._revision)
+        # Named by the revision, so that the cache remembers which commit it stands for; all else is of that commit.
+        folder = Path(self._api.hf_hub_download(self._repository, CONFIG, revision=self._revision)).parent
+        if folder.name != commit:  # the revision moved on in between
+            _, files = self._files(folder.name)
+        self._get(folder, [name for name in _SMALL_FILES if name in files], files)
+        self._check_kind(folder)
+        weights = self._weights(folder, files)
+        self._get(folder, weights, files)
+        if not _is_complete(folder, self._part, self._trust_pickle):
+            raise UserError(f"model {self._repository}: its weights did not arrive whole; run the same command again")
+        return folder
+
+    def _files(self, revision: str) -> tuple[str | None, dict[str, RemoteFile]]:
+        """The commit that a revision stands for, and its files."""
+        info = self._api.model_info(self._repository, revision=revision, files_metadata=True)
+        siblings = info.siblings or []
+        return info.sha, {file.rfilename: RemoteFile(file.size, getattr(file.lfs, "sha256", None)) for file in siblings}
+
+    def _check_kind(self, folder: Path) -> None:
+        """Refuse a model that cannot be used before its weights are fetched."""
+        if not any((folder / name).exists() for name in (TOKENIZER_JSON, SPIECE_MODEL)):
+            raise UserError(
+                f"model {self._repository}: has no tokenizer ({TOKENIZER_JSON} or {SPIECE_MODEL}) at commit "
+                f"{folder.name}; try another revision ({self._repository}@REVISION)"
+            )
+        published = published_model(self._repository)
+        try:
+            config = read_json_object(folder / CONFIG)
+            ModelConfig.from_hf(config)
+            check_vocabulary(read_vocab(folder), config, folder, published.alphabet if published else None)
+        except UserError as error:
+            raise UserError(f"model {self._repository} cannot be used: {error}") from None
+
+    def _weights(self, folder: Path, files: Mapping[str, RemoteFile]) -> list[str]:
+        """The weight files that the part needs; of weights in shards the index is fetched to know."""
+        kinds = (WHOLE, PICKLE)
+        whole = next((kind for kind in kinds if kind in files or index_name(kind) in files), None)
+        if whole is None:
+            others = ", ".join(sorted(name for name in files if "." in name and not name.startswith("."))[:8])
+            raise UserError(
+                f"model {self._repository}: has no weights as {WHOLE} or {PICKLE}, only {others}; try another revision"
+            )
+        if whole == PICKLE and not self._trust_pickle:
+            raise UserError(
+                f"model {self._repository}: published as a pickle only, a kind of file that can carry code; "
+                "if you trust who made it, ask for it by name (trust_pickle=True, --trust-pickle)"
+            )
+        if whole in files:
+            return [whole]
+        self._get(folder, [index_name(whole)], files)
+        shards = read_shard_index(folder / index_name(whole)).files(self._part)
+        if missing := [name for name in shards if name not in files]:
+            raise UserError(f"model {self._repository}: {missing[0]} is in its index and not among its files")
+        return list(shards)
+
+    def _get(self, folder: Path, names: Collection[str], files: Mapping[str, RemoteFile]) -> None:
+        """Fetch those of the files that are not in the cache, and check the hashes that the hub tells."""
+        wanted = [name for name in names if not (folder / name).exists()]
+        if not wanted:
+            return
+        num_bytes = sum(files[name].size or 0 for name in wanted)
+        _check_room(self._repository, folder, num_bytes)
+        if num_bytes > 10 << 20:
+            _LOG.info("fetching %s@%s: %s bytes into %s", self._repository, folder.name, f"{num_bytes:,}", folder)
+        patterns = [escape(name) for name in wanted]
+        self._api.snapshot_download(self._repository, revision=folder.name, allow_patterns=patterns)
+        for name in wanted:
+            self._check_hash(folder / name, files[name].sha256)
+
+    def _check_hash(self, path: Path, sha256: str | None) -> None:
+        if sha256 is None or not path.exists() or sha256_of(path) == sha256:
+            return
+        os.unlink(os.path.realpath(path))  # the cache's own copy, and then the name that points to it
+        path.unlink(missing_ok=True)
+        raise UserError(
+            f"model {self._repository}: {path.name} arrived damaged (its SHA-256 is not the hub's) and was removed; "
+            "run the same command again"
+        )
+
+
+def _check_room(repository: str, folder: Path, num_bytes: int) -> None:
+    if (free := free_bytes(folder)) < num_bytes:
+        raise UserError(
+            f"model {repository}: needs {num_bytes:,} bytes in {folder}, which has {free:,} free; "
+            "free some space or set HF_HOME to another disk"
+        )

@@ -10,10 +10,13 @@ from openankh.corpus_manifest import MANIFEST_NAME, check_sizes
 from openankh.corpus_manifest import read_manifest as read_corpus_manifest
 from openankh.errors import UserError
 from openankh.fasta import FastaReader, ReadOptions
+from openankh.hub import cached, cached_commits
 from openankh.json_file import read_json_object
+from openankh.model_names import ModelName, ModelPlace, locate, parse_name
 from openankh.pretraining.journal import read_journal
 from openankh.provenance import check_files
 from openankh.provenance import read_manifest as read_model_manifest
+from openankh.published import BUNDLED
 from openankh.store import EmbeddingStore
 from openankh.store.exported import export_format, read_export
 from openankh.store.manifest import FORMAT as STORE
@@ -21,6 +24,7 @@ from openankh.store.manifest import manifest_format
 from openankh.store.provenance import Provenance
 from openankh.tokenizer_files import read_vocab
 from openankh.vocab import Vocab
+from openankh.weight_files import Part, weight_files
 
 RUN, RUN_RECORD = "openankh-run", "run.json"
 
@@ -38,16 +42,16 @@ class Finding:
 
 
 def inspect(path: str, on_bytes: OnBytes | None = None) -> Finding:
-    """Find out what a path (or "-", FASTA on standard input) is.
+    """Find out what a path (or "-", FASTA on standard input) is, or the model of a name, of which nothing is fetched.
 
     `on_bytes` is told the bytes read so far of a FASTA file, which is read to its end. Raises UserError for a path that
-    does not exist, is nothing this package knows, or is damaged.
+    does not exist and names no model, is nothing this package knows, or is damaged.
     """
     place = Path(path)
     if place.is_dir():
         return _inspect_folder(place)
     if path != "-" and not place.exists():
-        raise UserError(f"{path}: no such file or folder; check the spelling")
+        return _inspect_name(path)
     if place.is_file():
         with open(place, "rb") as file:
             head = file.read(8)
@@ -64,7 +68,7 @@ def _inspect_folder(folder: Path) -> Finding:
             f"{folder}: a checkpoint inside a training run; give the run's folder, or its best/ for the model"
         )
     if (folder / "config.json").is_file():
-        return _inspect_model(folder)
+        return _inspect_model(locate(folder))
     if not (folder / MANIFEST_NAME).is_file():
         raise UserError(f"{folder}: no {_KNOWN}; it holds neither {MANIFEST_NAME} nor config.json nor {RUN_RECORD}")
     kind = manifest_format(folder / MANIFEST_NAME)
@@ -134,16 +138,62 @@ def _embedding_facts(provenance: Provenance) -> Mapping[str, Any]:
     }
 
 
-def _inspect_model(folder: Path) -> Finding:
+def _inspect_name(name: str) -> Finding:
+    """What a name stands for: the bundled model, one of the hub that is here, or a published one that is not."""
+    if name == BUNDLED:
+        return _inspect_model(locate(BUNDLED))
+    try:
+        wanted = parse_name(name)
+    except UserError as error:
+        near = str(error).rpartition("; ")[2] if "did you mean" in str(error) else "check the spelling"
+        raise UserError(f"{name}: no such file or folder, nor a model of that name; {near}") from None
+    parts: tuple[Part, ...] = ("all", "encoder")
+    for part in parts:
+        if folder := cached(wanted.repository, revision=wanted.revision, part=part, trust_pickle=True):
+            return _inspect_model(ModelPlace(wanted.name, folder, wanted.repository, folder.name, wanted.published))
+    if wanted.published is None:
+        raise UserError(
+            f"{name}: no such file or folder here, nor that model of the hub; a verb that takes -m {name} fetches it"
+        )
+    return Finding("model", name, _published_facts(wanted))
+
+
+def _published_facts(wanted: ModelName) -> Mapping[str, Any]:
+    """What is known of a published model that is not on this machine."""
+    model = wanted.published
+    assert model is not None
+    return {
+        "name": model.name,
+        "repository": model.hub,
+        "revision": wanted.revision or "the newest, told when it is fetched",
+        "here": "not whole, or another revision" if cached_commits(model.hub) else "no, fetched when first used",
+        "licence": model.licence,
+        "paper": model.paper,
+        "num_parameters": model.num_parameters,
+        "num_encoder_parameters": model.num_encoder_parameters,
+        "vocabulary": {"pieces": model.alphabet.size, "residues": model.alphabet.residues},
+    }
+
+
+def _inspect_model(place: ModelPlace) -> Finding:
     # Brings torch, which nothing else here needs.
     from openankh.checkpoint import read_config
 
+    folder = place.folder
     config = read_config(folder)
     manifest = read_model_manifest(folder)
-    facts: dict[str, Any] = {}
+    missing = {name for name in weight_files(folder) if not (folder / name).exists()}
+    missing_of_encoder = missing & set(weight_files(folder, "encoder"))
     if manifest is not None:
-        check_files(folder, manifest, hashes=False)
-        facts |= {"name": manifest.provenance.name, "licence": manifest.provenance.licence, "dtype": manifest.dtype}
+        check_files(folder, manifest, hashes=False, unread=missing - missing_of_encoder)
+    facts: dict[str, Any] = {
+        "name": place.published.name if place.published else manifest.provenance.name if manifest else place.name,
+        **({"repository": place.repository, "revision": place.commit} if place.commit else {}),
+        "here": f"not whole, {min(missing)} is missing" if missing_of_encoder else "encoder" if missing else "whole",
+        "licence": place.licence(manifest.provenance.licence if manifest else "") or "not stated",
+        "dtype": manifest.dtype if manifest else _stated_dtype(folder),
+        **({"paper": place.published.paper} if place.published else {}),
+    }
     facts |= {
         "num_parameters": config.num_parameters,
         "num_encoder_parameters": config.num_encoder_parameters,
@@ -153,6 +203,7 @@ def _inspect_model(folder: Path) -> Finding:
         "heads": f"{config.num_heads} of {config.d_kv}",
         "feed_forward": f"{config.d_ff}, {'gated ' if config.gated else ''}{config.activation}",
         "vocabulary": _vocab_facts(read_vocab(folder)),
+        "weights": sorted({*weight_files(folder)} - missing),
         "num_bytes": sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
     }
     if manifest is not None:
@@ -161,6 +212,13 @@ def _inspect_model(folder: Path) -> Finding:
             "training": _plain_facts(manifest.provenance.training),
         }
     return Finding("model", str(folder), facts)
+
+
+def _stated_dtype(folder: Path) -> str | None:
+    """The type of the weights as config.json states it, under its old or its new name."""
+    config = read_json_object(folder / "config.json")
+    stated = config.get("torch_dtype") or config.get("dtype")
+    return str(stated) if stated else None
 
 
 def _vocab_facts(vocab: Vocab) -> Mapping[str, Any]:

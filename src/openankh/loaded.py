@@ -1,7 +1,7 @@
 """A model ready to use: `openankh.load(...)` gives it, and what models can do are its methods."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
 from pathlib import Path
@@ -9,15 +9,16 @@ from typing import Literal
 
 import torch
 
-from openankh.checkpoint import Part, load_model
+from openankh.checkpoint import Checkpoint, Part, load_model
 from openankh.embedding.embedder import Embedder, Pair
 from openankh.embedding.options import EmbedOptions, Prefix
 from openankh.errors import UserError
 from openankh.fasta import FastaReader, ReadOptions, Record
 from openankh.hardware import choose_device, choose_dtype
 from openankh.inference import Encoder, for_inference
+from openankh.licence import tell_licence
 from openankh.model import Ankh
-from openankh.model_names import resolve
+from openankh.model_names import ModelPlace, locate
 from openankh.provenance import Manifest, Provenance, sha256_of_model
 from openankh.store import Dtype, Pool
 from openankh.vocab import Vocab
@@ -31,7 +32,8 @@ class LoadedModel:
     """A model with its vocabulary, on a device.
 
     `dtype` is what results are given in; arithmetic is in the weights' type, which never is fp16, since T5 overflows in
-    it. `manifest` is None for a folder that other software wrote.
+    it. `manifest` is None for a folder that other software wrote. `licence` is that of the weights, "" where nobody
+    states one. `place` tells the repository and the commit of a model of the hub; `files` are those that were read.
     """
 
     name: str
@@ -40,6 +42,9 @@ class LoadedModel:
     vocab: Vocab
     dtype: Dtype
     manifest: Manifest | None = None
+    licence: str = ""
+    place: ModelPlace | None = None
+    files: tuple[str, ...] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -48,13 +53,26 @@ class LoadedModel:
 
     @property
     def provenance(self) -> Provenance | None:
-        """Where the model comes from, if its folder says so."""
-        return self.manifest.provenance if self.manifest else None
+        """Where the model comes from, if its folder or the hub says so; its `source` names the commit on the hub."""
+        source = self.place.source if self.place else ""
+        if self.manifest:
+            return replace(self.manifest.provenance, source=source or self.manifest.provenance.source)
+        return Provenance(self.name, self.licence, code_version="", source=source) if source else None
+
+    @property
+    def revision(self) -> str:
+        """The commit of a model of the hub, "" for any other."""
+        return self.place.commit if self.place else ""
+
+    @property
+    def pinned_name(self) -> str:
+        """What `openankh.load` turns into these very weights again: the name with the commit, for one of the hub."""
+        return self.place.pinned_name if self.place else self.name
 
     @cached_property
     def sha256(self) -> str:
-        """The hash of the model's files, which tells it apart from every other; takes a while for a foreign folder."""
-        return sha256_of_model(self.folder, self.manifest)
+        """The hash over the files read, which tells the model from every other; takes a while for a foreign folder."""
+        return sha256_of_model(self.folder, self.manifest, self.files)
 
     def embed(
         self,
@@ -103,19 +121,47 @@ def load(
     revision: str | None = None,
     trust_pickle: bool = False,
     verify: bool = True,
+    offline: bool = False,
 ) -> LoadedModel:
-    """Load a bundled or published model by name, or a model folder by path.
+    """Load a bundled or published model by name, any other of the hub as `ORGANISATION/NAME`, or a folder by path.
 
+    A name of the hub may end in `@REVISION` (a branch, tag or commit); `revision` says the same. What is not on this
+    machine is fetched, which `offline` forbids. The licence of the weights is logged once a process.
     `device`: auto (a CUDA GPU where PyTorch sees one), cpu, cuda, cuda:N or mps. `dtype`: fp32, bf16, or fp16 for
     results in half precision; auto is bf16 where the device computes in it, else fp32. `part="encoder"` is enough for
     embedding and takes half the memory. `verify=False` leaves out the hashes of files, `trust_pickle` allows weights as
-    a pickle. Raises UserError in one line for whatever stands in the way.
+    a pickle, which published names need not. Raises UserError in one line for whatever stands in the way.
     """
-    place = choose_device(device)
-    results, arithmetic = choose_dtype(dtype, place)
-    folder = resolve(name_or_folder, revision=revision, trust_pickle=trust_pickle)
-    loaded = load_model(folder, part=part, dtype=arithmetic, device=place, trust_pickle=trust_pickle, verify=verify)
-    return LoadedModel(str(name_or_folder), folder, loaded.model, loaded.vocab, results, loaded.manifest)
+    where = choose_device(device)
+    results, arithmetic = choose_dtype(dtype, where)
+    place = locate(name_or_folder, revision=revision, part=part, trust_pickle=trust_pickle, offline=offline)
+    checkpoint = load_model(
+        place.folder,
+        part=part,
+        dtype=arithmetic,
+        device=where,
+        trust_pickle=trust_pickle or place.is_published,
+        verify=verify,
+        alphabet=place.published.alphabet if place.published else None,
+    )
+    return _loaded(str(name_or_folder), checkpoint, place, results)
+
+
+def _loaded(name: str, checkpoint: Checkpoint, place: ModelPlace, dtype: Dtype) -> LoadedModel:
+    licence = place.licence(checkpoint.manifest.provenance.licence if checkpoint.manifest else "")
+    if licence or place.commit:
+        tell_licence(name, licence)
+    return LoadedModel(
+        name,
+        checkpoint.folder,
+        checkpoint.model,
+        checkpoint.vocab,
+        dtype,
+        checkpoint.manifest,
+        licence,
+        place,
+        checkpoint.files,
+    )
 
 
 def _refuse_sequence_for_path(text: str, vocab: Vocab) -> None:

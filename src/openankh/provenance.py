@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +19,7 @@ Kind = TypeVar("Kind")
 MANIFEST_NAME = "openankh.json"
 _FORMAT, _VERSION = "openankh-model", 1
 _MAX_BYTES = 4 << 20
+_SHA256 = re.compile("[0-9a-f]{64}")
 _FETCH = "fetch or save the model again"
 
 
@@ -24,13 +27,15 @@ _FETCH = "fetch or save the model again"
 class Provenance:
     """What is told of a model beside its weights: name, licence (SPDX), the writing version, facts of its training.
 
-    `training` holds whatever the trainer wants to record, as JSON values.
+    `training` holds whatever the trainer wants to record, as JSON values; `source` is where the weights came from, for
+    a model of the hub `ORGANISATION/NAME@COMMIT`.
     """
 
     name: str = ""
     licence: str = ""
     training: Mapping[str, Any] = field(default_factory=dict)
     code_version: str = __version__
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,10 +86,15 @@ def read_manifest(folder: Path) -> Manifest | None:
         raise UserError(f"{path}: not as openankh writes it ({type(error).__name__}: {error}); {_FETCH}") from None
 
 
-def check_files(folder: Path, manifest: Manifest, hashes: bool = True) -> None:
-    """Raise UserError naming the first file that is missing, of another size or content, or should not be there."""
+def check_files(folder: Path, manifest: Manifest, hashes: bool = True, unread: Collection[str] = ()) -> None:
+    """Raise UserError naming the first file that is missing, of another size or content, or should not be there.
+
+    Those that are not going to be read (`unread`, and what no loader reads) may be missing, and are not looked at.
+    """
     for name, fact in manifest.files.items():
         path = folder / name
+        if name in unread or not (_is_read_by_loaders(name) or path.exists()):
+            continue
         require_plain_file(path)
         if (size := path.stat().st_size) != fact.size:
             raise UserError(f"{path}: {size:,} bytes where {MANIFEST_NAME} says {fact.size:,}; {_FETCH}")
@@ -95,18 +105,24 @@ def check_files(folder: Path, manifest: Manifest, hashes: bool = True) -> None:
             raise UserError(f"{path}: not listed in {MANIFEST_NAME}, so not part of this model; remove it")
 
 
-def sha256_of_model(folder: Path, manifest: Manifest | None) -> str:
+def sha256_of_model(folder: Path, manifest: Manifest | None, names: Collection[str] | None = None) -> str:
     """A hash that tells the model of a folder apart from every other, whoever saved it and wherever it lies.
 
-    It is over the names and hashes of all files that loaders read, in hexadecimal; without a manifest they are hashed
-    first.
+    It is over the names and hashes of the files in `names` (None: all there that loaders read), in hexadecimal; without
+    a manifest they are hashed first.
     """
-    if manifest is None:
-        paths = sorted(path for path in folder.iterdir() if path.is_file() and _is_read_by_loaders(path.name))
-        hashes = {path.name: sha256_of(path) for path in paths}
-    else:
-        hashes = {name: fact.sha256 for name, fact in sorted(manifest.files.items()) if _is_read_by_loaders(name)}
+    known = manifest.files if manifest else {}
+    if names is None:
+        names = known or [path.name for path in folder.iterdir() if path.is_file()]
+        names = [name for name in names if _is_read_by_loaders(name)]
+    hashes = {name: known[name].sha256 if name in known else _sha256_of_file(folder / name) for name in sorted(names)}
     return hashlib.sha256(json.dumps(hashes).encode("ascii")).hexdigest()
+
+
+def _sha256_of_file(path: Path) -> str:
+    """The hash of a file; a large one in the hub's cache is a link to a file named by its hash."""
+    blob = Path(os.readlink(path)).name if path.is_symlink() else ""
+    return blob if _SHA256.fullmatch(blob) else sha256_of(path)
 
 
 def _is_read_by_loaders(name: str) -> bool:
@@ -136,6 +152,7 @@ def _to_json(manifest: Manifest) -> dict[str, Any]:
         "num_parameters": manifest.num_parameters,
         "dtype": manifest.dtype,
         "training": dict(provenance.training),
+        **({"source": provenance.source} if provenance.source else {}),
         "files": {name: {"size": fact.size, "sha256": fact.sha256} for name, fact in manifest.files.items()},
     }
     return {**value, "seal": _seal_of(value)}
@@ -145,7 +162,8 @@ def _from_json(value: Mapping[str, Any]) -> Manifest:
     """Raises KeyError or TypeError for what `_to_json` does not make: a seal proves no author."""
     texts = [_of_type(value[key], str) for key in ("name", "licence", "code_version", "dtype")]
     name, licence, code_version, dtype = texts
-    provenance = Provenance(name, licence, _of_type(value["training"], dict), code_version)
+    source = _of_type(value.get("source", ""), str)
+    provenance = Provenance(name, licence, _of_type(value["training"], dict), code_version, source)
     files = {_plain_name(file): _fact(fact) for file, fact in _of_type(value["files"], dict).items()}
     return Manifest(provenance, _of_type(value["num_parameters"], int), dtype, files)
 

@@ -1,5 +1,6 @@
 """One safetensors file: its header checked before anything is believed, its tensors read one at a time."""
 
+import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BufferedReader
@@ -37,9 +38,9 @@ class TensorEntry:
 class SafetensorsFile:
     """An open safetensors file of floating point tensors.
 
-    Tensors are read into memory of their own, not mapped: a file that changes later cannot change them, and a file
-    larger than the memory can be read in part. Raises UserError naming the file, and the tensor where there is one,
-    for a header that is too large, malformed or does not describe the bytes behind it exactly.
+    Each tensor is memory-mapped for as long as it is copied: a file that changes later cannot change it, and of a file
+    larger than the memory a part can be read. Raises UserError naming the file, and the tensor where there is one, for
+    a header that is too large, malformed or does not describe the bytes behind it exactly.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,14 +56,28 @@ class SafetensorsFile:
         self.entries: dict[str, TensorEntry] = {name: entry for name, (entry, _) in placed.items()}
         self._offsets = {name: span[0] for name, (_, span) in placed.items()}
 
-    def read(self, name: str) -> Tensor:
-        """The tensor, in memory of its own on the CPU."""
+    def read(self, name: str, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> Tensor:
+        """The tensor in memory of its own, turned to `dtype` (None: as stored) on the way to `device`."""
         entry = self.entries[name]
-        content = torch.empty(entry.num_elements * entry.dtype.itemsize, dtype=torch.uint8)
-        self._file.seek(self._start + self._offsets[name])
-        if self._file.readinto(content.numpy().data) != len(content):
-            raise UserError(f"{self.path}: cut off inside of tensor {name!r}; fetch it again")
-        return content.view(entry.dtype).view(entry.shape)
+        dtype = dtype or entry.dtype
+        if not entry.num_elements:
+            return torch.empty(entry.shape, dtype=dtype, device=device)
+        place, num_bytes = self._start + self._offsets[name], entry.num_elements * entry.dtype.itemsize
+        skipped = place % mmap.ALLOCATIONGRANULARITY
+        with self._mapped(place - skipped, skipped + num_bytes, name) as mapped:
+            stored = torch.frombuffer(mapped, dtype=torch.uint8, count=num_bytes, offset=skipped)
+            if place % entry.dtype.itemsize:  # allowed by the format, though nobody writes it
+                stored = stored.clone()
+            tensor = stored.view(entry.dtype).view(entry.shape).to(device, dtype, copy=True)
+            del stored  # else the map could not be closed
+        return tensor
+
+    def _mapped(self, start: int, num_bytes: int, name: str) -> mmap.mmap:
+        # A private map, for torch takes only memory that may be written to; nothing is ever written.
+        try:
+            return mmap.mmap(self._file.fileno(), num_bytes, access=mmap.ACCESS_COPY, offset=start)
+        except ValueError:  # longer than the file
+            raise UserError(f"{self.path}: cut off inside of tensor {name!r}; fetch it again") from None
 
     def close(self) -> None:
         """Let go of the file."""

@@ -8,7 +8,7 @@ from typing import Any
 from openankh.errors import UserError
 from openankh.json_file import read_json_object
 from openankh.sentencepiece_file import read_spiece
-from openankh.vocab import EOS, PAD, SPECIAL_PIECES, UNK, Vocab
+from openankh.vocab import AMINO_ACIDS, EOS, PAD, SPECIAL_PIECES, UNK, Vocab
 
 TOKENIZER_JSON = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -18,6 +18,7 @@ SPIECE_MODEL = "spiece.model"
 TOKENIZER_FILES = (TOKENIZER_JSON, TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP, ADDED_TOKENS, SPIECE_MODEL)
 """Every file from which `read_vocab` may read."""
 
+_WORD_MARK = "▁"
 _DEFAULT_EXTRA_IDS = 100
 _MAX_PIECES = 1 << 20
 
@@ -36,9 +37,27 @@ def read_vocab(folder: Path) -> Vocab:
     else:
         raise UserError(f"{folder}: no {TOKENIZER_JSON} and no {SPIECE_MODEL}; a model's folder needs one of them")
     try:
-        return Vocab(_in_order(ids))
+        return Vocab(_unmarked(_in_order(ids)))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def vocab_files(folder: Path) -> tuple[str, ...]:
+    """The names of the files there that `read_vocab` reads: `tokenizer.json` alone, or `spiece.model` and the rest."""
+    if (folder / TOKENIZER_JSON).exists():
+        return (TOKENIZER_JSON,)
+    return tuple(name for name in TOKENIZER_FILES if (folder / name).exists())
+
+
+def _unmarked(pieces: tuple[str, ...]) -> tuple[str, ...]:
+    """The pieces without a word mark in front of each residue, where all residues have one.
+
+    Some protein T5s were trained on residues with spaces between them: their pieces are `▁A`, `▁L` and so on.
+    """
+    marked = {f"{_WORD_MARK}{residue}" for residue in AMINO_ACIDS}
+    if not marked <= set(pieces) or set(AMINO_ACIDS) & set(pieces):
+        return pieces
+    return tuple(piece[1:] if len(piece) == 2 and piece[0] == _WORD_MARK else piece for piece in pieces)
 
 
 def _in_order(ids: Iterable[tuple[str, int]]) -> tuple[str, ...]:

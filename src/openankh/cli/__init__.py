@@ -1,22 +1,26 @@
 """The command line: `main` runs a verb and turns whatever happens into a line and an exit code."""
 
+import logging
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from openankh.cli import report
 from openankh.errors import UserError
 
 USER_ERROR, UNEXPECTED, INTERRUPTED, BROKEN_PIPE = 2, 1, 130, 141
 OUTPUTS = ("-o", "--out", "--output")
+QUIET = ("-q", "--quiet")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `openankh ARGUMENTS` (default: those of the process) and return its exit code."""
     arguments, debug = _without_debug(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = _run(arguments)
+        with _notes_from_below(quiet=any(word in QUIET for word in arguments)):
+            code = _run(arguments)
         sys.stdout.flush()
         return code
     except BrokenPipeError:
@@ -51,6 +55,28 @@ def _run(arguments: list[str]) -> int:
         path = " ".join(["openankh", *(error.command_chain or ())])
         raise UserError(f"{' '.join(str(error).split())} See `{path} --help`.") from error
     return result if isinstance(result, int) else 0
+
+
+class _Notes(logging.Handler):
+    """Shows what the package logs (the licence of weights, what is being fetched) as notes on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        report.note(record.getMessage())
+
+
+@contextmanager
+def _notes_from_below(quiet: bool) -> Iterator[None]:
+    log, handler = logging.getLogger("openankh"), logging.NullHandler() if quiet else _Notes()
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    if quiet:  # read by the hub's library, whose bars for downloads are drawn on terminals else
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
 
 
 def _without_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Group, Parameter
 
 from openankh.cli import report
-from openankh.cli.options import DEFAULT_MODEL, Device, Dtype, Json, Model, Quiet, Source, TrustPickle
+from openankh.cli.options import DEFAULT_MODEL, Device, Dtype, Json, Model, Offline, Quiet, Source, TrustPickle
 
 if TYPE_CHECKING:
     from openankh.embedding.embedder import Embedder
@@ -67,6 +67,7 @@ def embed(
     device: Device = "auto",
     dtype: Dtype = "auto",
     trust_pickle: TrustPickle = False,
+    offline: Offline = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -87,11 +88,11 @@ def embed(
     options = EmbedOptions(pool, layer, prefix=prefix, max_tokens=max_tokens)
     target = parse_target(output, overwrite)
     with sole_writer(target.path):
-        folder = resolve(model, trust_pickle=trust_pickle)
+        folder = resolve(model, part="encoder", trust_pickle=trust_pickle, offline=offline)
         vocab = read_vocab(folder)
         reader = FastaReader(source, ReadOptions(vocab.letters, unknown, case))
         survey = _survey(reader, source, quiet)
-        embedder, identity = _load(model, folder, options, device, dtype, trust_pickle)
+        embedder, identity = _load(model, folder, options, device, dtype, trust_pickle, offline)
         summary = _run(reader, target, embedder, identity, survey, quiet)
     _report(output, target, str(embedder.device), summary, json, quiet)
 
@@ -115,7 +116,13 @@ def _watched(reader: "FastaReader", bar: report.Bar) -> Iterator["Record"]:
 
 
 def _load(
-    name: str, folder: Path, options: "EmbedOptions", device: str, dtype: "DtypeChoice", trust_pickle: bool
+    name: str,
+    folder: Path,
+    options: "EmbedOptions",
+    device: str,
+    dtype: "DtypeChoice",
+    trust_pickle: bool,
+    offline: bool,
 ) -> tuple["Embedder", "ModelIdentity"]:
     """The model's encoder, once it is known that the options suit it."""
     from openankh.checkpoint import read_config
@@ -125,10 +132,10 @@ def _load(
     from openankh.loaded import load
 
     options.layer_of(read_config(folder).num_encoder_layers)
-    loaded = load(name, device, dtype, part="encoder", trust_pickle=trust_pickle)
+    loaded = load(name, device, dtype, part="encoder", trust_pickle=trust_pickle, offline=offline)
     encoder = for_inference(loaded.model, release=True)
     embedder = Embedder(loaded.model, loaded.vocab, replace(options, dtype=loaded.dtype), encoder)
-    return embedder, ModelIdentity(name, loaded.sha256)
+    return embedder, ModelIdentity(loaded.pinned_name, loaded.sha256)
 
 
 def _run(

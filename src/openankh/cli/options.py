@@ -10,6 +10,8 @@ A verb is one function in a file of its own, its parameters annotated; it import
         model: Model = DEFAULT_MODEL,
         device: Device = "auto",
         dtype: Dtype = "auto",
+        trust_pickle: TrustPickle = False,
+        offline: Offline = False,
         json: Json = False,
         quiet: Quiet = False,
     ) -> None:
@@ -53,7 +55,11 @@ Source = Annotated[
 
 Model = Annotated[
     str,
-    Parameter(name=("--model", "-m"), group=EVERYWHERE, help="A name that `openankh models` lists, or a model folder."),
+    Parameter(
+        name=("--model", "-m"),
+        group=EVERYWHERE,
+        help="A name that `openankh models` lists, ORGANISATION/NAME on the hub (either also @REVISION), or a folder.",
+    ),
 ]
 
 Device = Annotated[
@@ -76,7 +82,18 @@ TrustPickle = Annotated[
         name="--trust-pickle",
         negative=(),
         group=EVERYWHERE,
-        help="Read a model whose weights are a pytorch_model.bin, tensors alone; only from a source you trust.",
+        help="Read a model whose weights are a pytorch_model.bin, tensors alone; only from a source you trust. "
+        "Published names need it not.",
+    ),
+]
+
+Offline = Annotated[
+    bool,
+    Parameter(
+        name="--offline",
+        negative=(),
+        group=EVERYWHERE,
+        help="Fetch nothing: take the model from this machine, or say that it is not here; as HF_HUB_OFFLINE=1.",
     ),
 ]
 
