@@ -137,7 +137,12 @@ class _PackedLayer:
         x_TD = self._attend(x_TD, documents, bias)
         out_TD = torch.empty_like(x_TD)
         for start in range(0, len(x_TD), CHUNK):
-            out_TD[start : start + CHUNK] = self._feed_forward(x_TD[start : start + CHUNK])
+            # A lone last token joins the piece before: a product of one row is rounded by another kernel, and a protein
+            # would no longer have the same bits in any company.
+            end = start + CHUNK if start + CHUNK + 1 < len(x_TD) else len(x_TD)
+            out_TD[start:end] = self._feed_forward(x_TD[start:end])
+            if end == len(x_TD):
+                break
         return out_TD
 
     def _attend(self, x_TD: Tensor, documents: Documents, bias: RelativeBias) -> Tensor:
