@@ -82,6 +82,11 @@ class FastaReader(AbstractContextManager["FastaReader"]):
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def __reduce__(self) -> tuple[type["FastaReader"], tuple[str, ReadOptions]]:
+        """A reader of the same file that has not begun: what reaches another process."""
+        assert isinstance(self._source, str | Path) and str(self._source) != "-", "a stream cannot travel"
+        return FastaReader, (str(Path(self._source).absolute()), self.options)
+
     def close(self) -> None:
         """End the iteration and close the file."""
         if self._records is not None:

@@ -1,0 +1,159 @@
+"""The options of `openankh embed` that let many workers do it: devices of this machine, or a Ray cluster."""
+
+import importlib.util
+import os
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Group, Parameter
+
+from openankh.cli import report
+from openankh.errors import UserError
+
+if TYPE_CHECKING:
+    from openankh.embedding.run import EmbedSummary
+    from openankh.embedding.survey import Survey
+    from openankh.fasta import FastaReader
+    from openankh.fleet.job import Job
+    from openankh.fleet.run import Crew, Destination
+
+_WHERE = Group("Many workers", sort_key=3)
+
+Devices = Annotated[
+    str | None,
+    Parameter(
+        name="--devices",
+        group=_WHERE,
+        help="all, or names: 0,1 or cuda:0,cuda:1 or cpu,cpu; a worker process each. Default: all GPUs there are.",
+    ),
+]
+Ray = Annotated[
+    str | None,
+    Parameter(
+        name="--ray",
+        group=_WHERE,
+        help="auto or HOST:PORT: the workers of that Ray cluster; local: of one started here.",
+    ),
+]
+RayWorkers = Annotated[
+    int | None,
+    Parameter(name="--ray-workers", group=_WHERE, help="How many; default: one a GPU, or without GPUs one a machine."),
+]
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who embeds: the devices of this machine, or the workers of the Ray cluster at an address."""
+
+    devices: tuple[str, ...]
+    address: str | None = None
+    number: int | None = None
+
+    @property
+    def is_one(self) -> bool:
+        """Whether it is one device of this machine: this process then embeds by itself."""
+        return self.address is None and len(self.devices) == 1
+
+    @property
+    def shown(self) -> str:
+        """Who, for people."""
+        return ",".join(self.devices) if self.address is None else f"ray {self.address}"
+
+    def crew(self, job: "Job") -> "AbstractContextManager[Crew]":
+        """The workers themselves, loading the model."""
+        if self.address is None:
+            from openankh.fleet.device_workers import DeviceWorkers
+
+            return DeviceWorkers(job, self.devices)
+        _prepare_ray()
+        from openankh.fleet.ray_cluster import RayCluster
+
+        return RayCluster(job, self.address, self.number, self.devices[0])
+
+
+def choose_workers(device: str, devices: str | None, ray: str | None, ray_workers: int | None) -> Workers:
+    """Who embeds; UserError for options that do not go together, devices that are not there, and a missing Ray."""
+    from openankh.fleet.devices import choose_devices
+
+    if ray is None:
+        if ray_workers is not None:
+            raise UserError("--ray-workers: needs --ray ADDRESS or --ray local")
+        return Workers(choose_devices(devices, device))
+    if devices is not None:
+        raise UserError("--devices: of this machine alone; with --ray use --ray-workers")
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"--device {device}: with --ray give auto, cpu or cuda")
+    if ray_workers is not None and ray_workers < 1:
+        raise UserError(f"--ray-workers {ray_workers}: must be at least 1")
+    if ray.startswith("ray://"):
+        raise UserError(f"--ray {ray}: run on a machine of the cluster, with --ray auto, or by ray job submit")
+    for library in ("ray", "pyarrow", "pandas"):
+        if importlib.util.find_spec(library) is None:
+            raise UserError(f'--ray: needs {library}, which is not installed; run: pip install "openankh[ray]"')
+    return Workers((device,), ray, ray_workers)
+
+
+def choose_destination(output: str, overwrite: bool) -> "Destination":
+    """Where the output goes: a place on this machine, checked, or a URL."""
+    from openankh.fleet.url_folder import UrlFolder, is_url
+    from openankh.store import parse_target
+
+    return UrlFolder(output.rstrip("/")) if is_url(output) else parse_target(output, overwrite)
+
+
+def locked(destination: "Destination") -> AbstractContextManager[None]:
+    """The lock of an output on this machine; behind a URL none can be held."""
+    from openankh.fleet.url_folder import UrlFolder
+    from openankh.store import sole_writer
+
+    return nullcontext() if isinstance(destination, UrlFolder) else sole_writer(destination.path)
+
+
+def embed_by(
+    workers: Workers,
+    job: "Job",
+    reader: "FastaReader",
+    destination: "Destination",
+    survey: "Survey | None",
+    overwrite: bool,
+    quiet: bool,
+) -> "EmbedSummary":
+    """Let the workers embed a whole input, and show how far they are."""
+    from openankh.fleet.run import FleetRun
+
+    if workers.address is not None and survey is None:
+        raise UserError(f"--ray: {reader.name} is read twice, and by another process; save it to a file")
+    run = FleetRun(reader, destination, survey, overwrite)
+    clock = time.perf_counter()
+    first: tuple[float, int] | None = None
+    total = survey.num_residues if survey else None
+    with report.progress("embedding", total, unit="residues", quiet=quiet) as bar, workers.crew(job) as crew:
+
+        def show(num_records: int, num_residues: int) -> None:
+            nonlocal first
+            first = first or (time.perf_counter() - clock, num_residues)
+            rate = (num_residues - first[1]) / max(time.perf_counter() - clock - first[0], 1e-9)
+            bar.reach(num_residues, note=f"{num_records:,} proteins, {rate:,.0f} residues/s")
+
+        try:
+            return run.embed(crew, show)
+        except BaseException:
+            if run.num_safe and survey is not None:
+                report.note(f"{run.num_safe:,} proteins are safe; the same command goes on after them", quiet=quiet)
+            raise
+
+
+def job_of(model: str, job: "Job", workers: Workers) -> "Job":
+    """The job as workers of other machines find its model: a folder under its full name."""
+    from dataclasses import replace
+
+    return replace(job, model=str(Path(model).absolute())) if workers.address and Path(model).is_dir() else job
+
+
+def _prepare_ray() -> None:
+    """Settings that Ray reads when it is imported: no tips on standard error, nothing sent home."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

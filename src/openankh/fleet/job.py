@@ -1,0 +1,102 @@
+"""What every worker of a run does alike: which model, with which options, and how it embeds a part."""
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from openankh.embedding.options import EmbedOptions
+from openankh.errors import UserError
+from openankh.fleet.parts import Part
+from openankh.store import Provenance, ShardLimits
+from openankh.store.shard import ShardContent
+
+if TYPE_CHECKING:
+    from openankh.embedding.embedder import Embedder
+    from openankh.loaded import DtypeChoice
+
+OnBatch = Callable[[int, int], None]
+"""Called after each batch with the proteins and residues of the part embedded so far."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a worker finds once its model is loaded; `limits` are those of a shard on its device."""
+
+    provenance: Provenance
+    limits: ShardLimits
+
+    def require_same(self, other: "Setup", where: str) -> None:
+        """Refuse a worker that would make other numbers; the input, which it does not know, is left out."""
+        theirs = replace(other.provenance, input_sha256=self.provenance.input_sha256)
+        for name, one, found in self.provenance.differences(theirs):
+            raise UserError(
+                f"{where} would make {name} {found} where another worker makes {one}: workers must hold the same model "
+                "and compute alike; name devices of one kind, or say which with --dtype"
+            )
+
+
+@dataclass(frozen=True)
+class Job:
+    """A model by name or folder and what to make of each protein; a worker reads the model by itself.
+
+    `limits` are those of a shard, and so of a part; None is what suits the device.
+    """
+
+    model: str
+    options: EmbedOptions
+    dtype: "DtypeChoice" = "auto"
+    trust_pickle: bool = False
+    limits: ShardLimits | None = None
+
+    def load(self, device: str, num_threads: int) -> tuple["Embedder", Setup]:
+        """The encoder on that device, in a process of its own; raises UserError for whatever stands in the way."""
+        import torch
+
+        from openankh.embedding.embedder import Embedder
+        from openankh.embedding.run import ModelIdentity, limits_for, provenance_of
+        from openankh.inference import for_inference
+        from openankh.loaded import load
+
+        torch.set_num_threads(num_threads)
+        loaded = load(self.model, device, self.dtype, part="encoder", trust_pickle=self.trust_pickle)
+        encoder = for_inference(loaded.model, release=True)
+        embedder = Embedder(loaded.model, loaded.vocab, replace(self.options, dtype=loaded.dtype), encoder)
+        provenance = provenance_of(embedder, ModelIdentity(self.model, loaded.sha256), None)
+        return embedder, Setup(provenance, self.limits or limits_for(embedder))
+
+
+def embed_part(embedder: "Embedder", part: Part, on_batch: OnBatch = lambda records, residues: None) -> ShardContent:
+    """The arrays of all records of a part, in order."""
+    ids, lengths, arrays = [], [], []
+    for batch in embedder.batches(part.records):
+        for record, array in batch:
+            ids.append(record.id)
+            lengths.append(len(record.sequence))
+            arrays.append(array)
+        on_batch(len(ids), sum(lengths))
+    return ShardContent(ids, lengths, arrays)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What stopped a worker: its error's line, whether the error is the user's, and the traceback if it is not."""
+
+    line: str
+    is_users: bool
+    details: str = ""
+
+    @classmethod
+    def by(cls, error: Exception) -> "Failed":
+        """The error being handled, as it travels."""
+        if isinstance(error, UserError):
+            return cls(str(error), is_users=True)
+        return cls(f"{type(error).__name__}: {error}", False, traceback.format_exc())
+
+    def error(self, where: str) -> Exception:
+        """The error, as if it had happened here."""
+        if self.is_users:
+            return UserError(self.line)
+        error = RuntimeError(f"worker on {where}: {self.line}")
+        error.add_note(self.details)
+        return error

@@ -1,0 +1,64 @@
+"""Where workers leave the shards they have made, for the one who puts the store together to take them up."""
+
+import uuid
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Protocol
+
+from openankh.store import Provenance
+from openankh.store.shard import ShardContent, ShardEntry, shard_name, write_shard
+
+ATTEMPT = "attempt-"
+
+
+def attempt_name(number: int, before: int) -> str:
+    """The name of the note that a worker begins with a part, of which so many others have been written."""
+    return f"{ATTEMPT}{number:06d}-{before}"
+
+
+@dataclass(frozen=True)
+class Landed:
+    """A shard that is durable: the part it holds, what the manifest will say of it, and the name it has until then."""
+
+    number: int
+    first: int
+    entry: ShardEntry
+    name: str
+
+
+class Landing(Protocol):
+    """A place that workers write to; a value that travels to them."""
+
+    def land(self, number: int, first: int, content: ShardContent, provenance: Provenance) -> Landed:
+        """Write the shard of a part, whole or not at all."""
+        ...
+
+    def attempt(self, number: int) -> int:
+        """Note down that a worker begins with a part; says how many had begun with it before."""
+        ...
+
+
+@dataclass(frozen=True)
+class FolderLanding:
+    """A folder that all workers see. A shard keeps a name of its own until it is taken up, so that two workers with the
+    same part, or one that outlives its run, never write to one name.
+    """
+
+    folder: str
+
+    def land(self, number: int, first: int, content: ShardContent, provenance: Provenance) -> Landed:
+        """Write the shard of a part, whole or not at all."""
+        name = f"landed-{uuid.uuid4().hex}.safetensors"
+        entry = write_shard(Path(self.folder) / name, content, provenance)
+        return Landed(number, first, replace(entry, name=shard_name(number)), name)
+
+    def attempt(self, number: int) -> int:
+        """Note down that a worker begins with a part; says how many had begun with it before."""
+        for before in count():
+            try:
+                (Path(self.folder) / attempt_name(number, before)).touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            return before
+        raise AssertionError("count() never ends")
