@@ -17,6 +17,7 @@ from openankh.json_file import parse_json_object, require_plain_file
 MAX_HEADER_BYTES = 1 << 20
 """Nine times what the largest Ankh needs; the 100 MB that the format allows would fill the memory when parsed."""
 
+_PIECE = 1 << 18
 Span = tuple[int, int]
 
 FLOAT_TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -50,6 +51,9 @@ class SafetensorsFile:
         try:
             header, self._start = _read_header(self._file, path)
             placed = _checked_entries(header, self._file.seek(0, 2) - self._start, path)
+        except OSError as error:
+            self._file.close()
+            raise _unreadable(path, error) from None
         except BaseException:
             self._file.close()
             raise
@@ -66,9 +70,7 @@ class SafetensorsFile:
         skipped = place % mmap.ALLOCATIONGRANULARITY
         with self._mapped(place - skipped, skipped + num_bytes, name) as mapped:
             stored = torch.frombuffer(mapped, dtype=torch.uint8, count=num_bytes, offset=skipped)
-            if place % entry.dtype.itemsize:  # allowed by the format, though nobody writes it
-                stored = stored.clone()
-            tensor = stored.view(entry.dtype).view(entry.shape).to(device, dtype, copy=True)
+            tensor = (_copy if place % entry.dtype.itemsize == 0 else _copy_in_pieces)(stored, entry, dtype, device)
             del stored  # else the map could not be closed
         return tensor
 
@@ -78,10 +80,25 @@ class SafetensorsFile:
             return mmap.mmap(self._file.fileno(), num_bytes, access=mmap.ACCESS_COPY, offset=start)
         except ValueError:  # longer than the file
             raise UserError(f"{self.path}: cut off inside of tensor {name!r}; fetch it again") from None
+        except OSError as error:
+            raise _unreadable(self.path, error) from None
 
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
+
+
+def _copy(stored: Tensor, entry: TensorEntry, dtype: torch.dtype, device: torch.device | str) -> Tensor:
+    return stored.view(entry.dtype).view(entry.shape).to(device, dtype, copy=True)
+
+
+def _copy_in_pieces(stored: Tensor, entry: TensorEntry, dtype: torch.dtype, device: torch.device | str) -> Tensor:
+    """The same for numbers at odd places, which few files have: moved to an even one, a little of them at a time."""
+    tensor = torch.empty(entry.num_elements, dtype=dtype, device=device)
+    pieces = zip(tensor.split(_PIECE), stored.split(_PIECE * entry.dtype.itemsize), strict=True)
+    for target, content in pieces:
+        target.copy_(content.clone().view(entry.dtype))
+    return tensor.view(entry.shape)
 
 
 def read_header(path: Path) -> dict[str, TensorEntry]:
@@ -95,7 +112,11 @@ def _open(path: Path) -> BufferedReader:
     try:
         return open(path, "rb")
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; check its permissions") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(f"cannot read {path}: {(error.strerror or str(error)).lower()}; check its permissions and disk")
 
 
 def _read_header(file: BufferedReader, path: Path) -> tuple[dict[str, Any], int]:
