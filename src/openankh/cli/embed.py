@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
 
-from openankh.cli import report
+from openankh.cli import report, workers
 from openankh.cli.options import DEFAULT_MODEL, Device, Dtype, Json, Model, Offline, Quiet, Source, TrustPickle
 
 if TYPE_CHECKING:
@@ -64,6 +64,9 @@ def embed(
     max_tokens: MaxTokens = None,
     unknown: Unknown = "error",
     case: Case = "upper",
+    devices: workers.Devices = None,
+    ray: workers.Ray = None,
+    ray_workers: workers.RayWorkers = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     trust_pickle: TrustPickle = False,
@@ -82,19 +85,29 @@ def embed(
     from openankh.embedding.options import EmbedOptions
     from openankh.fasta import FastaReader, ReadOptions
     from openankh.model_names import resolve
-    from openankh.store import parse_target, sole_writer
+    from openankh.store import Target
     from openankh.tokenizer_files import read_vocab
 
     options = EmbedOptions(pool, layer, prefix=prefix, max_tokens=max_tokens)
-    target = parse_target(output, overwrite)
-    with sole_writer(target.path):
+    workers.check_options(device, devices, ray, ray_workers)
+    target = workers.choose_destination(output, overwrite)
+    with workers.locked(target):
         folder = resolve(model, part="encoder", trust_pickle=trust_pickle, offline=offline)
         vocab = read_vocab(folder)
         reader = FastaReader(source, ReadOptions(vocab.letters, unknown, case))
         survey = _survey(reader, source, quiet)
-        embedder, identity = _load(model, folder, options, device, dtype, trust_pickle, offline)
-        summary = _run(reader, target, embedder, identity, survey, quiet)
-    _report(output, target, str(embedder.device), summary, json, quiet)
+        chosen = workers.choose_workers(device, devices, ray, ray_workers)
+        if chosen.is_one and isinstance(target, Target):
+            embedder, identity = _load(model, folder, options, chosen.devices[0], dtype, trust_pickle, offline)
+            summary, where = _run(reader, target, embedder, identity, survey, quiet), str(embedder.device)
+        else:
+            from openankh.fleet.job import Job
+            from openankh.fleet.run import FleetRun
+
+            job = Job(model, options, dtype, trust_pickle, offline)
+            summary = workers.embed_by(chosen, job, FleetRun(reader, target, survey, overwrite), quiet)
+            where = chosen.shown
+    _report(output, target.format if isinstance(target, Target) else "store", where, summary, json, quiet)
 
 
 def _survey(reader: "FastaReader", source: str, quiet: bool) -> "Survey | None":
@@ -168,7 +181,7 @@ def _run(
             raise
 
 
-def _report(output: str, target: "Target", device: str, summary: "EmbedSummary", json: bool, quiet: bool) -> None:
+def _report(output: str, form: str, device: str, summary: "EmbedSummary", json: bool, quiet: bool) -> None:
     counts, provenance = summary.counts, summary.provenance
     rate = round(summary.residues_embedded / max(summary.seconds, 1e-9))
     for text in _changes(counts):
@@ -180,7 +193,7 @@ def _report(output: str, target: "Target", device: str, summary: "EmbedSummary",
         quiet=quiet,
     )
     if json:
-        facts = {"output": output, "format": target.format, "device": device, **asdict(counts), **provenance.to_json()}
+        facts = {"output": output, "format": form, "device": device, **asdict(counts), **provenance.to_json()}
         timing = {"seconds": round(summary.seconds, 3), "residues_per_second": rate}
         report.result({**facts, "records_kept": summary.records_kept, **timing}, as_json=True)
 

@@ -4,7 +4,7 @@ import importlib.util
 import os
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,10 +15,8 @@ from openankh.errors import UserError
 
 if TYPE_CHECKING:
     from openankh.embedding.run import EmbedSummary
-    from openankh.embedding.survey import Survey
-    from openankh.fasta import FastaReader
     from openankh.fleet.job import Job
-    from openankh.fleet.run import Crew, Destination
+    from openankh.fleet.run import Crew, Destination, FleetRun
 
 _WHERE = Group("Many workers", sort_key=3)
 
@@ -74,14 +72,12 @@ class Workers:
         return RayCluster(job, self.address, self.number, self.devices[0])
 
 
-def choose_workers(device: str, devices: str | None, ray: str | None, ray_workers: int | None) -> Workers:
-    """Who embeds; UserError for options that do not go together, devices that are not there, and a missing Ray."""
-    from openankh.fleet.devices import choose_devices
-
+def check_options(device: str, devices: str | None, ray: str | None, ray_workers: int | None) -> None:
+    """Refuse, before any work, options that do not go together, and a missing Ray."""
     if ray is None:
         if ray_workers is not None:
             raise UserError("--ray-workers: needs --ray ADDRESS or --ray local")
-        return Workers(choose_devices(devices, device))
+        return
     if devices is not None:
         raise UserError("--devices: of this machine alone; with --ray use --ray-workers")
     if device not in ("auto", "cpu", "cuda"):
@@ -93,6 +89,14 @@ def choose_workers(device: str, devices: str | None, ray: str | None, ray_worker
     for library in ("ray", "pyarrow", "pandas"):
         if importlib.util.find_spec(library) is None:
             raise UserError(f'--ray: needs {library}, which is not installed; run: pip install "openankh[ray]"')
+
+
+def choose_workers(device: str, devices: str | None, ray: str | None, ray_workers: int | None) -> Workers:
+    """Who embeds, by options that go together; UserError for devices that are not there."""
+    from openankh.fleet.devices import choose_devices
+
+    if ray is None:
+        return Workers(choose_devices(devices, device))
     return Workers((device,), ray, ray_workers)
 
 
@@ -112,21 +116,14 @@ def locked(destination: "Destination") -> AbstractContextManager[None]:
     return nullcontext() if isinstance(destination, UrlFolder) else sole_writer(destination.path)
 
 
-def embed_by(
-    workers: Workers,
-    job: "Job",
-    reader: "FastaReader",
-    destination: "Destination",
-    survey: "Survey | None",
-    overwrite: bool,
-    quiet: bool,
-) -> "EmbedSummary":
+def embed_by(workers: Workers, job: "Job", run: "FleetRun", quiet: bool) -> "EmbedSummary":
     """Let the workers embed a whole input, and show how far they are."""
-    from openankh.fleet.run import FleetRun
-
-    if workers.address is not None and survey is None:
-        raise UserError(f"--ray: {reader.name} is read twice, and by another process; save it to a file")
-    run = FleetRun(reader, destination, survey, overwrite)
+    survey = run.survey
+    if workers.address is not None:
+        if survey is None:
+            raise UserError(f"--ray: {run.reader.name} is read twice, and by another process; save it to a file")
+        # A worker on another machine knows nothing of the folder that this process stands in.
+        job = replace(job, model=str(Path(job.model).absolute())) if Path(job.model).is_dir() else job
     clock = time.perf_counter()
     first: tuple[float, int] | None = None
     total = survey.num_residues if survey else None
@@ -144,13 +141,6 @@ def embed_by(
             if run.num_safe and survey is not None:
                 report.note(f"{run.num_safe:,} proteins are safe; the same command goes on after them", quiet=quiet)
             raise
-
-
-def job_of(model: str, job: "Job", workers: Workers) -> "Job":
-    """The job as workers of other machines find its model: a folder under its full name."""
-    from dataclasses import replace
-
-    return replace(job, model=str(Path(model).absolute())) if workers.address and Path(model).is_dir() else job
 
 
 def _prepare_ray() -> None:

@@ -1,7 +1,6 @@
 """Which devices of this machine embed together, from what a user asks for."""
 
 from openankh.errors import UserError
-from openankh.hardware import choose_device
 
 
 def choose_devices(names: str | None = None, device: str = "auto") -> tuple[str, ...]:
@@ -27,6 +26,8 @@ def _all_gpus() -> tuple[str, ...]:
 
 
 def _checked(name: str, names: str) -> str:
+    from openankh.hardware import choose_device
+
     if not name:
         raise UserError(f"--devices {names}: a name is missing; write all, or names as in 0,1 or cpu,cpu")
     device = f"cuda:{name}" if name.isdecimal() else name

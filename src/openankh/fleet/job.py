@@ -47,6 +47,7 @@ class Job:
     options: EmbedOptions
     dtype: "DtypeChoice" = "auto"
     trust_pickle: bool = False
+    offline: bool = False
     limits: ShardLimits | None = None
 
     def load(self, device: str, num_threads: int) -> tuple["Embedder", Setup]:
@@ -59,10 +60,12 @@ class Job:
         from openankh.loaded import load
 
         torch.set_num_threads(num_threads)
-        loaded = load(self.model, device, self.dtype, part="encoder", trust_pickle=self.trust_pickle)
+        loaded = load(
+            self.model, device, self.dtype, part="encoder", trust_pickle=self.trust_pickle, offline=self.offline
+        )
         encoder = for_inference(loaded.model, release=True)
         embedder = Embedder(loaded.model, loaded.vocab, replace(self.options, dtype=loaded.dtype), encoder)
-        provenance = provenance_of(embedder, ModelIdentity(self.model, loaded.sha256), None)
+        provenance = provenance_of(embedder, ModelIdentity(loaded.pinned_name, loaded.sha256), None)
         return embedder, Setup(provenance, self.limits or limits_for(embedder))
 
 
