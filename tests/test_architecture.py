@@ -77,6 +77,7 @@ def test_the_public_names_are_frozen() -> None:
         "EmbeddingStore",
         "FastaReader",
         "LoadedModel",
+        "Lookup",
         "ModelConfig",
         "Mutation",
         "ReadOptions",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from openankh.fasta import Record as Record
     from openankh.loaded import LoadedModel as LoadedModel
     from openankh.loaded import load as load
+    from openankh.lookup.lookup import Lookup as Lookup
     from openankh.mutation import Mutation as Mutation
     from openankh.mutation import parse_mutations as parse_mutations
     from openankh.store import EmbeddingStore as EmbeddingStore
@@ -26,6 +27,7 @@ _HOMES = {
     "EmbeddingStore": "openankh.store",
     "FastaReader": "openankh.fasta",
     "LoadedModel": "openankh.loaded",
+    "Lookup": "openankh.lookup.lookup",
     "ModelConfig": "openankh.config",
     "Mutation": "openankh.mutation",
     "ReadOptions": "openankh.fasta",
@@ -42,6 +44,7 @@ __all__ = [  # noqa: RUF022  (sorted as _HOMES is; the version last)
     "EmbeddingStore",
     "FastaReader",
     "LoadedModel",
+    "Lookup",
     "ModelConfig",
     "Mutation",
     "ReadOptions",

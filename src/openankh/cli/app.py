@@ -6,6 +6,7 @@ from openankh import __version__
 
 VERBS = {
     "embed": "Proteins of a FASTA file as vectors of numbers.",
+    "search": "The nearest proteins of each query by their embeddings, with their labels.",
     "prepare": "FASTA files into a corpus to train on.",
     "pretrain": "Train a model on a corpus, from scratch or from where a run stopped.",
     "store": "Embedding stores: verify, describe, export to HDF5, Parquet or NPZ, merge.",
