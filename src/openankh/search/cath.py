@@ -1,4 +1,4 @@
-"""Annotation transfer on CATH: does the nearest domain have a query's class, architecture, topology and superfamily?
+"""Annotation transfer on CATH: how often the nearest domain has a query's class, architecture, topology, superfamily.
 
 The protocol of ANKH.md section 5 (that of EAT): Euclidean distance of mean-pooled embeddings; a query's nearest
 neighbour among the lookup domains whose sequence is not the query's own; accuracy at a level over the queries whose code
