@@ -14,6 +14,7 @@ from openankh.store.keys import KeyMaker, text_of_id
 from openankh.store.numbers import exported_type
 from openankh.store.output import Embedding
 from openankh.store.provenance import Provenance
+from openankh.store.steady_file import SteadyFile
 
 if TYPE_CHECKING:
     import h5py
@@ -27,8 +28,9 @@ class Hdf5Writer:
 
     num_done = num_residues_done = 0
 
-    def __init__(self, file: "h5py.File", provenance: Provenance) -> None:
+    def __init__(self, file: "h5py.File", disk: SteadyFile, provenance: Provenance) -> None:
         self._file = file
+        self._disk = disk
         self._provenance = provenance
         self._type = exported_type(provenance.dtype)
         self._keys = KeyMaker(file.__contains__)
@@ -45,6 +47,7 @@ class Hdf5Writer:
             dataset.attrs["index"] = self._num_written
             dataset.attrs["length"] = embedding.length
             self._num_written += 1
+            self._disk.raise_failure()
 
     def finish(self, input_sha256: str) -> None:
         """Write the attributes of the whole."""
@@ -59,8 +62,10 @@ def writing_hdf5(path: Path, provenance: Provenance, needed_bytes: int | None = 
     """Write `path` beside its target name; it takes the name when the block ends well."""
     import h5py
 
-    with atomic_path(path, needed_bytes=needed_bytes) as temporary:
-        with h5py.File(temporary, "w", track_order=True) as file:
-            writer = Hdf5Writer(file, provenance)
+    with atomic_path(path, needed_bytes=needed_bytes) as temporary, open(temporary, "r+b", buffering=0) as raw:
+        disk = SteadyFile(raw)
+        with h5py.File(disk, "w", track_order=True) as file:
+            writer = Hdf5Writer(file, disk, provenance)
             yield writer
+        disk.raise_failure()
         assert writer.is_finished, "finish() was not called"

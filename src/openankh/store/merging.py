@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from openankh.errors import UserError
-from openankh.files import atomic_folder, require_free_space
+from openankh.files import atomic_folder, remove_temporaries_of, require_free_space
 from openankh.store.provenance import Provenance
 from openankh.store.reader import EmbeddingStore
 from openankh.store.shard import ShardEntry, shard_name
@@ -53,6 +53,7 @@ def merge_stores(
     """
     stores = _opened(parts)
     require_replaceable(target, overwrite)
+    remove_temporaries_of(target)
     reading = Reading(on_bytes)
     for store in stores:
         for damage in damages_of(store.folder, store.manifest, reading):
