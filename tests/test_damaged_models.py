@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import struct
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -472,6 +473,12 @@ def hostile_pickles(folder: Path, canary: Path) -> dict[str, Callable[[Path], An
         "code": lambda path: torch.save({**tensors, "evil": Canary(canary)}, path),
         "nothing but code": lambda path: torch.save(Canary(canary), path),
         "the old format": lambda path: torch.save(tensors, path, _use_new_zipfile_serialization=False),
+        "tensors and a function": lambda path: torch.save({**tensors, "f": torch.ones}, path),
+        "a later protocol": lambda path: torch.save(tensors, path, pickle_protocol=4),
+        "a second list": lambda path: with_member(folder / "pytorch_model.bin", path, "more/data.pkl", CODE),
+        "code under another name": lambda path: with_member(folder / "pytorch_model.bin", path, "archive/x.pkl", CODE),
+        "a malformed list": lambda path: with_member(folder / "pytorch_model.bin", path, "archive/x.pkl", b"\xff"),
+        "two of a name": lambda path: with_member(folder / "pytorch_model.bin", path, "archive/version", b"3"),
         "a list": lambda path: torch.save(list(tensors.values()), path),
         "a name that is a number": lambda path: torch.save({**tensors, 3: torch.ones(1)}, path),
         "a number": lambda path: torch.save({**tensors, "step": 3}, path),
@@ -484,6 +491,17 @@ def hostile_pickles(folder: Path, canary: Path) -> dict[str, Callable[[Path], An
         "another archive": lambda path: zipfile.ZipFile(path, "w").close(),
         "compressed": lambda path: compressed_copy(folder / "pytorch_model.bin", path),
     }
+
+
+CODE = b"cos\nsystem\n(S'touch canary'\ntR."
+"""What a pickle that runs a program looks like."""
+
+
+def with_member(source: Path, target: Path, name: str, content: bytes) -> None:
+    shutil.copy(source, target)
+    with zipfile.ZipFile(target, "a") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the name is there already
+        archive.writestr(name, content)
 
 
 def compressed_copy(source: Path, target: Path) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import constants
 
 import openankh
+from hub_server import laid_out
 from model_folders import random_model
 from openankh import hardware, loaded
 from openankh.checkpoint import Provenance, load_model, save_model
@@ -35,6 +37,31 @@ def test_a_loaded_model_knows_its_name_folder_and_provenance(folder: Path, model
     assert (model.name, model.folder, model.dtype) == (str(folder), folder, "fp32")
     assert model.device == torch.device("cpu") and model.vocab == ANKH
     assert model.provenance is not None and model.provenance.name == "tiny"
+
+
+def test_a_model_of_the_hub_knows_its_commit_and_is_found_again_by_its_pinned_name(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    names = {path.name for path in folder.iterdir()}
+    laid_out(tmp_path, "ElnaggarLab/ankh-base", folder, commit, names - {"openankh.json"})
+    laid_out(tmp_path, "ada/tiny", folder, commit, names)
+    model = openankh.load("ankh-base", "cpu", offline=True)
+    assert (model.name, model.revision, model.pinned_name) == ("ankh-base", commit, f"ankh-base@{commit}")
+    assert model.provenance == Provenance("ankh-base", "CC-BY-NC-SA-4.0", {}, "", f"ElnaggarLab/ankh-base@{commit}")
+    again = openankh.load(model.pinned_name, "cpu", offline=True)
+    assert again.sha256 == model.sha256 == openankh.load(folder).sha256 and again.folder == model.folder
+    ours = openankh.load("ada/tiny", "cpu", offline=True).provenance
+    assert ours is not None and (ours.name, ours.source) == ("tiny", f"ada/tiny@{commit}")
+
+
+def test_a_local_model_has_no_revision_and_keeps_where_it_came_from(folder: Path, tmp_path: Path):
+    model = openankh.load(folder)
+    assert (model.revision, model.pinned_name) == ("", str(folder))
+    save_model(random_model(), ANKH, tmp_path / "tuned", Provenance("tuned", "MIT", source="ElnaggarLab/ankh-base@c0"))
+    provenance = openankh.load(tmp_path / "tuned").provenance
+    assert provenance is not None and provenance.source == "ElnaggarLab/ankh-base@c0"
 
 
 def test_embedding_gives_each_record_with_its_array_in_input_order(model: loaded.LoadedModel):

@@ -1,6 +1,7 @@
 """Tokenizer files: every kind that exists for a T5 is read, and what is written opens in transformers."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast, T5Config, T5Tok
 from transformers.convert_slow_tokenizer import import_protobuf
 
 from openankh.errors import UserError
-from openankh.tokenizer_files import read_vocab, write_tokenizer
+from openankh.tokenizer_files import read_vocab, vocab_files, write_tokenizer
 from openankh.vocab import ANKH, Vocab, ankh_vocab, openankh_vocab
 
 VOCABS = [ankh_vocab(), openankh_vocab()]
@@ -140,6 +141,85 @@ def test_every_kind_of_tokenizers_model_is_read(tmp_path: Path, kind: str, senti
     tokenizer.add_special_tokens(["<pad>", "</s>", "<unk>", *reversed(sentinels(116))])
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     assert read_vocab(tmp_path) == ANKH
+
+
+def trained_spiece(path: Path) -> Any:
+    """A SentencePiece model of one-letter pieces and two prefixes, with the table of T5's normaliser in it."""
+    source = random.Random(0)
+    proteins = ["".join(source.choices("ALGVSREDTIPKFQNYMHWCXBOUZ", k=80)) for _ in range(300)]
+    with open(path, "wb") as file:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(proteins),
+            model_writer=file,
+            model_type="unigram",
+            vocab_size=31,
+            max_sentencepiece_length=1,
+            hard_vocab_limit=False,
+            add_dummy_prefix=False,
+            user_defined_symbols=["[NLU]", "[S2S]"],
+            pad_id=0,
+            eos_id=1,
+            unk_id=2,
+            bos_id=-1,
+            normalization_rule_name="nmt_nfkc",
+            minloglevel=2,
+        )
+    model: Any = import_protobuf().ModelProto()  # pyright: ignore
+    model.ParseFromString(path.read_bytes())
+    assert len(model.normalizer_spec.precompiled_charsmap) > 100_000
+    return model
+
+
+@pytest.mark.parametrize("normalised", [False, True], ids=["bare", "precompiled"])
+def test_a_unigram_with_and_without_the_precompiled_normaliser_gives_the_ids_that_tokenizers_gives(
+    tmp_path: Path, normalised: bool
+):
+    model = trained_spiece(tmp_path / "trained.model")
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.Unigram([(p.piece, p.score) for p in model.pieces], unk_id=2))
+    if normalised:
+        table = tokenizers.normalizers.Precompiled(model.normalizer_spec.precompiled_charsmap)
+        tokenizer.normalizer = tokenizers.normalizers.Sequence([table])
+    tokenizer.add_special_tokens(["<pad>", "</s>", "<unk>", "[NLU]", "[S2S]", *reversed(sentinels(10))])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    vocab = read_vocab(tmp_path)
+    expected = [vocab.prefix_id("[S2S]"), *vocab.encode("MKTAYIAKQRX").tolist(), vocab.sentinel_ids[3]]
+    assert tokenizer.encode("[S2S]MKTAYIAKQRX<extra_id_3>").ids == expected
+
+
+def test_what_transformers_makes_of_a_spiece_model_is_read_as_the_model_itself(tmp_path: Path):
+    trained_spiece(tmp_path / "spiece.model")
+    write_json(tmp_path / "tokenizer_config.json", {"tokenizer_class": "T5Tokenizer", "extra_ids": 10})
+    T5TokenizerFast.from_pretrained(tmp_path, extra_ids=10).save_pretrained(tmp_path / "saved")
+    content = json.loads((tmp_path / "saved" / "tokenizer.json").read_text())
+    assert (content["model"]["type"], content["normalizer"]["type"]) == ("Unigram", "Precompiled")
+    assert read_vocab(tmp_path / "saved") == read_vocab(tmp_path)
+    assert read_vocab(tmp_path).prefixes == ("[NLU]", "[S2S]")
+
+
+MARKED = tuple(f"▁{piece}" if len(piece) == 1 else piece for piece in RESIDUES)
+
+
+def test_residues_with_word_marks_are_residues(tmp_path: Path):
+    pieces = [(piece, -1.0) for piece in (*MARKED, *reversed(sentinels(100)))]
+    tokenizer = T5TokenizerFast(vocab=pieces, extra_ids=100)
+    tokenizer.save_pretrained(tmp_path)
+    vocab = read_vocab(tmp_path)
+    assert vocab.letters == ANKH.letters and vocab.num_sentinels == 100
+    assert tokenizer("M K T A Y X").input_ids == [*vocab.encode("MKTAYX").tolist(), 1]
+
+
+def test_word_marks_stay_where_residues_have_none(tmp_path: Path):
+    pieces = (*RESIDUES, "▁", "▁A", *reversed(sentinels(3)))
+    write_json(tmp_path / "tokenizer.json", tokenizer_json({piece: number for number, piece in enumerate(pieces)}))
+    assert read_vocab(tmp_path).pieces == pieces
+
+
+def test_the_files_that_are_read_are_named(tmp_path: Path):
+    (tmp_path / "spiece.model").write_bytes(spiece(RESIDUES))
+    write_json(tmp_path / "added_tokens.json", {})
+    assert vocab_files(tmp_path) == ("added_tokens.json", "spiece.model")
+    write_tokenizer(ANKH, tmp_path)
+    assert vocab_files(tmp_path) == ("tokenizer.json",)
 
 
 def tokenizer_json(vocab: Any, added: Any = ()) -> dict[str, Any]:

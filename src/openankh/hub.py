@@ -3,7 +3,9 @@
 import logging
 import os
 import re
-from collections.abc import Collection, Mapping
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
@@ -23,6 +25,7 @@ from openankh.weight_files import PICKLE, WHOLE, Part, chosen_weights, index_nam
 CONFIG = "config.json"
 _SMALL_FILES = (CONFIG, "generation_config.json", "openankh.json", MODEL_CARD, *TOKENIZER_FILES)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_LARGE_BYTES = 10 << 20
 _TRUE = ("1", "ON", "YES", "TRUE")
 
 _LOG = logging.getLogger(__name__)
@@ -157,7 +160,9 @@ class _Download:
         """Fetch what is missing; the snapshot's folder in the cache."""
         commit, files = self._files(self._revision)
         # Named by the revision, so that the cache remembers which commit it stands for; all else is of that commit.
-        folder = Path(self._api.hf_hub_download(self._repository, CONFIG, revision=self._revision)).parent
+        with _bars(shown=False):
+            config = self._api.hf_hub_download(self._repository, CONFIG, revision=self._revision)
+        folder = Path(config).parent
         if folder.name != commit:  # the revision moved on in between
             _, files = self._files(folder.name)
         self._get(folder, [name for name in _SMALL_FILES if name in files], files)
@@ -218,10 +223,12 @@ class _Download:
             return
         num_bytes = sum(files[name].size or 0 for name in wanted)
         _check_room(self._repository, folder, num_bytes)
-        if num_bytes > 10 << 20:
+        is_large = num_bytes > _LARGE_BYTES
+        if is_large:
             _LOG.info("fetching %s@%s: %s bytes into %s", self._repository, folder.name, f"{num_bytes:,}", folder)
         patterns = [escape(name) for name in wanted]
-        self._api.snapshot_download(self._repository, revision=folder.name, allow_patterns=patterns)
+        with _bars(shown=is_large and sys.stderr.isatty()):
+            self._api.snapshot_download(self._repository, revision=folder.name, allow_patterns=patterns)
         for name in wanted:
             self._check_hash(folder / name, files[name].sha256)
 
@@ -234,6 +241,21 @@ class _Download:
             f"model {self._repository}: {path.name} arrived damaged (its SHA-256 is not the hub's) and was removed; "
             "run the same command again"
         )
+
+
+@contextmanager
+def _bars(shown: bool) -> Iterator[None]:
+    """The library's progress bars as they are, or none: it draws them into log files as well, and for small files."""
+    from huggingface_hub import constants, utils
+
+    change = not shown and constants.HF_HUB_DISABLE_PROGRESS_BARS is None and not utils.are_progress_bars_disabled()
+    if change:
+        utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if change:
+            utils.enable_progress_bars()
 
 
 def _check_room(repository: str, folder: Path, num_bytes: int) -> None:
