@@ -42,7 +42,7 @@ class FusedLinear(Protocol):
         ...
 
     def plus(self, x_TI: Tensor, residual_TO: Tensor) -> Tensor:
-        """x W + residual."""
+        """x W + residual, in the dtype of the residual, which may be wider."""
         ...
 
 
@@ -69,6 +69,8 @@ class OneDnnLinear:
         return torch.ops.mkldnn._linear_pointwise.binary(x_TI, gate_TO, self._weight, None, "mul")
 
     def plus(self, x_TI: Tensor, residual_TO: Tensor) -> Tensor:
+        if residual_TO.dtype != x_TI.dtype:
+            return residual_TO + self(x_TI)
         return torch.ops.mkldnn._linear_pointwise.binary(x_TI, residual_TO, self._weight, None, "add")
 
 
@@ -91,7 +93,7 @@ class PlainLinear:
         return linear(x_TI, self._weight).mul_(gate_TO)
 
     def plus(self, x_TI: Tensor, residual_TO: Tensor) -> Tensor:
-        return linear(x_TI, self._weight).add_(residual_TO)
+        return residual_TO + linear(x_TI, self._weight)
 
 
 def onednn_product(x_TI: Tensor, weight_OI: Tensor) -> Tensor:
