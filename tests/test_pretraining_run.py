@@ -18,8 +18,7 @@ from openankh import cli
 from openankh.checkpoint import load_model
 from openankh.inspection import inspect
 from openankh.preparation import PrepareOptions, prepare
-from openankh.pretraining import trainer as trainer_module
-from openankh.pretraining import training_run
+from openankh.pretraining import rank_loss, training_run
 from openankh.pretraining.evaluation import evaluate
 from openankh.pretraining.journal import read_journal
 from openankh.pretraining.objective_loss import LossSums, batch_loss
@@ -261,7 +260,7 @@ def test_a_loss_that_is_not_finite_ends_with_code_2_and_can_be_resumed(
         sums = batch_loss(*arguments)
         return dataclasses.replace(sums, total=sums.total * float("nan")) if len(calls) == 8 else sums
 
-    monkeypatch.setattr(trainer_module, "batch_loss", poisoned)
+    monkeypatch.setattr(rank_loss, "batch_loss", poisoned)
     line = refused(capsys, pretrain_arguments(corpus, tmp_path / "run", "--quiet"))
     assert "step 8: loss nan" in line and "corpus proteins" in line and "not touched" in line
     assert journal_without_timing(tmp_path / "run")[-1]["step"] == 7

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from openankh.corpus import Corpus
 from openankh.order import Order
 from openankh.packed import Packed
 from openankh.packing import Batch, Batches
-from openankh.pretraining import trainer as trainer_module
+from openankh.pretraining import rank_loss
 from openankh.pretraining.batches_ahead import BatchesAhead
 from openankh.pretraining.filling import filled, round_size
 from openankh.pretraining.objective_loss import LossSums, TargetWeights, batch_loss
@@ -40,7 +41,11 @@ def joined(batches: list[Batch]) -> Batch:
         return Packed.join([sequence for batch in batches for sequence in getattr(batch, name)])
 
     return dataclasses.replace(
-        batches[0], inputs=join("inputs"), decoder_inputs=join("decoder_inputs"), targets=join("targets")
+        batches[0],
+        inputs=join("inputs"),
+        decoder_inputs=join("decoder_inputs"),
+        targets=join("targets"),
+        tasks=np.concatenate([batch.tasks for batch in batches]),
     )
 
 
@@ -118,7 +123,7 @@ def poison_loss(trainer: Trainer, monkeypatch: pytest.MonkeyPatch, value: float)
         factor = value if len(calls) == 2 else 1.0
         return dataclasses.replace(sums, weighted=sums.weighted * factor, total=sums.total * factor)
 
-    monkeypatch.setattr(trainer_module, "batch_loss", poisoned)
+    monkeypatch.setattr(rank_loss, "batch_loss", poisoned)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -9,8 +9,11 @@ import io
 import itertools
 import json
 import os
+import signal
+import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ from openankh.pretraining.journal import Journal
 from openankh.pretraining.trainer import Trainer
 from training_samples import pretrain_arguments
 
+GRACE_SECONDS = 5.0
 FILE_EVENTS = frozenset(("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree"))
 
 
@@ -60,11 +64,11 @@ def is_of_run(event: str, details: tuple[Any, ...], run: str) -> bool:
     return event in FILE_EVENTS and isinstance(details[0], str | os.PathLike) and run in os.fspath(details[0])
 
 
-def be_a_trainer(arguments: list[str], signal: int, at_event: int, report: int) -> None:
+def be_a_trainer(arguments: list[str], signal_number: int, at_event: int, report: int) -> None:
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
-    events = Events(signal, at_event)
+    events = Events(signal_number, at_event)
     events.watch(arguments[arguments.index("--out") + 1])
     code = cli.main(arguments)
     os.write(report, str(events.last).encode())
@@ -83,15 +87,53 @@ def serve(corpus: Path) -> None:
     setattr(training_run, "measured_peak", lambda device, dtype: 1e11)  # noqa: B010
     warm_up(corpus)
     for line in sys.stdin:
+        print(json.dumps(run_ranks(*json.loads(line))), flush=True)
+
+
+def run_ranks(arguments: list[str], signal_number: int, at_event: int, num_ranks: int, guilty: int) -> list[list[int]]:
+    """Fork the ranks of a run, `guilty` being the one that signals itself; each one's exit code and events."""
+    children: list[tuple[int, int]] = []
+    port = free_port() if num_ranks > 1 else 0
+    for rank in range(num_ranks):
         reading, report = os.pipe()
         if (child := os.fork()) == 0:
-            arguments, signal, at_event = json.loads(line)
-            be_a_trainer(arguments, signal, at_event, report)
+            if num_ranks > 1:
+                place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": num_ranks, "RANK": rank}
+                os.environ.update({name: str(value) for name, value in place.items()})
+            be_a_trainer(arguments, signal_number, at_event if rank == guilty else 0, report)
         os.close(report)
-        _, status = os.waitpid(child, 0)
-        with os.fdopen(reading) as told:
-            num_events = int(told.read() or 0)
-        print(json.dumps([os.waitstatus_to_exitcode(status), num_events]), flush=True)
+        children.append((child, reading))
+    supervise([child for child, _ in children])
+    return [ended(child, reading) for child, reading in children]
+
+
+def supervise(children: list[int]) -> None:
+    """As torchrun does: when one process fails, the others have a moment to end by themselves, then are killed."""
+    running, deadline = set(children), float("inf")
+    while running:
+        for child in list(running):
+            if (result := os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+                running.remove(child)
+                if result.si_status:
+                    deadline = min(deadline, time.monotonic() + GRACE_SECONDS)
+        if time.monotonic() > deadline:
+            for child in running:
+                os.kill(child, signal.SIGKILL)
+            return
+        time.sleep(0.01)
+
+
+def ended(child: int, reading: int) -> list[int]:
+    """Wait for a process: its exit code, as `os.waitstatus_to_exitcode` gives it, and how many events it counted."""
+    _, status = os.waitpid(child, 0)
+    with os.fdopen(reading) as told:
+        return [os.waitstatus_to_exitcode(status), int(told.read() or 0)]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 if __name__ == "__main__":

@@ -74,11 +74,17 @@ class Trainers:
 
         At event number `at_event` the process sends itself `signal`.
         """
+        ((code, num_events),) = self.run_ranks(arguments, 1, signal, at_event)
+        return code, num_events
+
+    def run_ranks(
+        self, arguments: Sequence[str], num_ranks: int, signal: int = 0, at_event: int = 0, guilty: int = 0
+    ) -> list[tuple[int, int]]:
+        """The same for several processes that train together; the one of rank `guilty` is signalled."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        print(json.dumps([list(arguments), signal, at_event]), file=self._process.stdin, flush=True)
-        code, num_events = json.loads(self._process.stdout.readline())
-        return code, num_events
+        print(json.dumps([list(arguments), signal, at_event, num_ranks, guilty]), file=self._process.stdin, flush=True)
+        return [(code, num_events) for code, num_events in json.loads(self._process.stdout.readline())]
 
 
 @contextmanager

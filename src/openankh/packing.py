@@ -5,7 +5,7 @@ proteins served before it. So resuming is exact, and any worker or rank can make
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -113,6 +113,10 @@ class Batches:
             next_position=position + len(proteins),
         )
 
+    def next_position(self, position: int) -> int:
+        """Where the batch after the one at `position` begins, at the cost of looking at lengths alone."""
+        return position + len(self._choose(position)[0])
+
     def start_from(self, position: int) -> Iterator[Batch]:
         """Batches from `position` on, without end."""
         while True:
@@ -150,6 +154,25 @@ class Batches:
         if not spare.any():
             return Packed(ids, cropped)
         return Packed(ids[np.arange(cropped[-1]) + np.repeat(starts - cropped[:-1], lengths)], cropped)
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Batches dealt out to `size` ranks in turn: rank r makes those numbered r, r + size, … and skips the others."""
+
+    batches: Batches
+    rank: int = 0
+    size: int = 1
+
+    def at(self, position: int) -> Batch:
+        """This rank's batch of the round that begins at `position`; its `next_position` is the next round's."""
+        for _ in range(self.rank):
+            position = self.batches.next_position(position)
+        batch = self.batches.at(position)
+        end = batch.next_position
+        for _ in range(self.size - self.rank - 1):
+            end = self.batches.next_position(end)
+        return replace(batch, next_position=end)
 
 
 def shift_right(targets: Packed) -> Packed:

@@ -68,6 +68,7 @@ def pretrain(
     """
     import torch
 
+    from openankh.pretraining.ranks import OtherRankError, is_first_rank
     from openankh.pretraining.recipes import recipe_named
     from openankh.pretraining.settings import setting_values
     from openankh.pretraining.stop_signals import STOPPED_EXIT_CODE
@@ -89,8 +90,12 @@ def pretrain(
         torch.set_num_threads(threads)
     options = RunOptions(corpus, out, resume, minutes, slice_minutes, _device(device), licence, init)
     with _progress(quiet) as progress:
-        summary = run(chosen, options, progress)
-    report.result(summary, as_json=json)
+        try:
+            summary = run(chosen, options, progress)
+        except OtherRankError:
+            return 2  # the rank that failed tells why
+    if is_first_rank():
+        report.result(summary, as_json=json)
     return 0 if summary.finished else STOPPED_EXIT_CODE
 
 

@@ -3,13 +3,13 @@
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from openankh.packing import Batch, Batches
+from openankh.packing import Batch, Turns
 
 
 class BatchesAhead:
     """Gives what `batches.at` gives; asked for one position after the other, it has them ready."""
 
-    def __init__(self, batches: Batches, num_ahead: int = 4):
+    def __init__(self, batches: Turns, num_ahead: int = 4):
         self._batches = batches
         self._num_ahead = num_ahead
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")

@@ -13,6 +13,7 @@ from openankh.packed import Packed
 from openankh.packing import Proteins, shift_right
 from openankh.pretraining.objective_loss import TargetWeights, batch_loss
 from openankh.pretraining.pairs import PackedPairs
+from openankh.pretraining.ranks import ALONE, Ranks
 
 EVALUATION_SEED = 1
 
@@ -43,22 +44,25 @@ def evaluate(
     max_tokens: int | None = None,
     batch_tokens: int = 8192,
     before_batch: Callable[[], None] = lambda: None,
+    ranks: Ranks = ALONE,
 ) -> Evaluation:
     """Hide residues of each protein once, always the same ones, and let the model predict them.
 
     What is hidden, and where a protein beyond `crop` residues is cropped, depends on its number in the corpus alone,
     so `batch_tokens`, which bounds the encoder tokens worked on at once, changes speed and memory but not the result.
     `max_tokens` ends early: no protein follows the one that reaches so many encoder tokens. What `before_batch` raises
-    gives the evaluation up.
+    gives the evaluation up. Several `ranks` share the proteins, and each is told the result of all.
     """
     total = residues = 0.0
     num_tokens = num_residues = 0
-    for batch in _batches(_examples(corpus, objective, crop, max_tokens), batch_tokens):
+    examples = _examples(corpus, objective, crop, max_tokens)[ranks.rank :: ranks.size]
+    for batch in _batches(examples, batch_tokens):
         before_batch()
         sums = batch_loss(model, batch, corpus.vocab, TargetWeights(), dtype, device)
         total, residues = total + float(sums.total), residues + float(sums.residues)
         num_tokens, num_residues = num_tokens + sums.num_tokens, num_residues + sums.num_residues
-    return Evaluation(total / num_tokens, residues / max(num_residues, 1), num_tokens, num_residues)
+    total, residues, num_tokens, num_residues = ranks.sums([total, residues, num_tokens, num_residues])
+    return Evaluation(total / num_tokens, residues / max(num_residues, 1), int(num_tokens), int(num_residues))
 
 
 def _examples(corpus: Proteins, objective: Objective, crop: int, max_tokens: int | None) -> list[Examples]:

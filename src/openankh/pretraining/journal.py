@@ -76,6 +76,21 @@ class Journal:
         self.close()
 
 
+class NoJournal:
+    """Keeps nothing: of several ranks only the first one writes."""
+
+    def write(
+        self, kind: str, step: int, values: Mapping[str, Value], timing: Mapping[str, Value] | None = None
+    ) -> None:
+        """Nothing."""
+
+    def sync(self) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
 def read_journal(run: Path) -> list[dict[str, Any]]:
     """The whole lines of a run's journal, oldest first."""
     path = run / "journal.jsonl"

@@ -89,6 +89,18 @@ class Progress(Protocol):
     def say(self, line: str) -> None: ...
 
 
+class SilentProgress:
+    """Shows nothing: of several ranks only the first one talks."""
+
+    total_steps: int | None = None
+
+    def show(self, report: Report) -> None:
+        """Nothing."""
+
+    def say(self, line: str) -> None:
+        """Nothing."""
+
+
 class PlainProgress:
     """A line now and then, by nothing but Python itself."""
 

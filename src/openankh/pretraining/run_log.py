@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from openankh.pretraining.evaluation import Evaluation
-from openankh.pretraining.journal import Journal
+from openankh.pretraining.journal import Journal, NoJournal
 from openankh.pretraining.pace import Pace
 from openankh.pretraining.progress import Progress, Recent, Report
 from openankh.pretraining.trainer import Update
@@ -13,7 +13,7 @@ from openankh.pretraining.trainer import Update
 class RunLog:
     """Writes a run's journal and shows its progress; `peak_flops` is what utilisation is a share of."""
 
-    def __init__(self, journal: Journal, progress: Progress, peak_flops: float):
+    def __init__(self, journal: Journal | NoJournal, progress: Progress, peak_flops: float):
         self.journal, self.progress, self.peak_flops = journal, progress, peak_flops
         self._recent = Recent()
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from openankh.errors import UserError
 from openankh.pretraining.optimisers import Optimiser
+from openankh.pretraining.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,17 @@ def restore(state: TrainingState, model: nn.Module, optimiser: Optimiser) -> Non
     for name, tensor in weights.items():
         tensor.copy_(state.model[name])
     restore_random_state(state.random)
+
+
+def state_of_first(state: TrainingState | None, ranks: Ranks) -> TrainingState | None:
+    """The first rank's state, or None, on all ranks."""
+    if ranks.size == 1:
+        return state
+    told = ranks.told_by_first(state and {"step": state.step, "facts": state.facts, "texts": state.texts})
+    if told is None:
+        return None
+    parts = {part: ranks.tensors_of_first(getattr(state, part, {})) for part in ("model", "optimiser", "random")}
+    return TrainingState(told["step"], **parts, facts=told["facts"], texts=told["texts"])
 
 
 def random_state() -> dict[str, Tensor]:

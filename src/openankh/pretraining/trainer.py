@@ -13,12 +13,14 @@ from openankh.attention import is_compiled
 from openankh.errors import UserError
 from openankh.model import Ankh, FeedForwardLayer, RMSNorm
 from openankh.order import Order
-from openankh.packing import Batch, Batches, Proteins
+from openankh.packing import Batch, Batches, Proteins, Turns
 from openankh.pretraining.batches_ahead import BatchesAhead
 from openankh.pretraining.flops import training_flops
 from openankh.pretraining.initialisation import initialise, reserved_rows
-from openankh.pretraining.objective_loss import LossSums, TargetWeights, batch_loss
+from openankh.pretraining.objective_loss import LossSums, TargetWeights
 from openankh.pretraining.optimisers import build_optimiser, clip_gradients
+from openankh.pretraining.rank_loss import RankLoss
+from openankh.pretraining.ranks import ALONE, Ranks
 from openankh.pretraining.recipes import Recipe
 from openankh.pretraining.state import TrainingState, restore, snapshot
 
@@ -52,10 +54,21 @@ class Trainer:
     """
 
     def __init__(
-        self, recipe: Recipe, corpus: Proteins, device: torch.device, begin_with: Mapping[str, Tensor] | None = None
+        self,
+        recipe: Recipe,
+        corpus: Proteins,
+        device: torch.device,
+        begin_with: Mapping[str, Tensor] | None = None,
+        ranks: Ranks = ALONE,
     ):
+        if recipe.accumulation % ranks.size:
+            raise UserError(
+                f"accumulation is {recipe.accumulation}: {ranks.size} ranks share a step's batches evenly, so give "
+                f"accumulation={ranks.size} or a multiple of it"
+            )
         self.recipe = recipe
         self.device = device
+        self.ranks = ranks
         with torch.device("meta"):  # no time is lost on weights that are drawn anew
             self.model = Ankh(recipe.model)
         self.model.to_empty(device="cpu")
@@ -67,9 +80,12 @@ class Trainer:
         if is_compiled(device):
             compile_layers(self.model)
         self.optimiser = build_optimiser(self.model, recipe.optimiser)
+        self.weights = TargetWeights(recipe.other_targets, recipe.encoder_loss)
+        self.loss = RankLoss(self.model, recipe.vocab, self.weights, DTYPES[recipe.dtype], device, ranks)
         order = Order(len(corpus.lengths), recipe.seed)
         batches = Batches(corpus, order, recipe.objective, recipe.packing, recipe.seed)
-        self.batches = batches if device.type == "cpu" else BatchesAhead(batches)
+        turns = Turns(batches, ranks.rank, ranks.size)
+        self.batches = turns if device.type == "cpu" else BatchesAhead(turns)
         self.step = 0
         self.position = 0
 
@@ -79,13 +95,12 @@ class Trainer:
         Raises NotFiniteError, before any weight changes, naming the batch.
         """
         batches = self._next_batches()
-        weights = TargetWeights(self.recipe.other_targets, self.recipe.encoder_loss)
-        whole_weight = sum(float(weights.of(batch.targets.ids, self.recipe.vocab).sum()) for batch in batches)
+        (whole_weight,) = self.ranks.sums([sum(self._weight(batch) for batch in batches)])
         self.optimiser.zero_grad()
         sums: list[LossSums] = []
         for batch in batches:
             before_batch()
-            sums.append(self._accumulate(batch, weights, whole_weight))
+            sums.append(self.loss.add_gradients(batch, whole_weight, is_last=batch is batches[-1]))
         if self.recipe.initialisation == "eager":
             for rows in reserved_rows(self.model):
                 rows.zero_()
@@ -111,42 +126,44 @@ class Trainer:
     def _next_batches(self) -> list[Batch]:
         batches: list[Batch] = []
         position = self.position
-        for _ in range(self.recipe.accumulation):
+        for _ in range(self.recipe.accumulation // self.ranks.size):
             batches.append(self.batches.at(position))
             position = batches[-1].next_position
         return batches
 
-    def _accumulate(self, batch: Batch, weights: TargetWeights, whole_weight: float) -> LossSums:
-        """Add a batch's share to the gradients."""
-        dtype = DTYPES[self.recipe.dtype]
-        sums = batch_loss(self.model, batch, self.recipe.vocab, weights, dtype, self.device)
-        (sums.weighted / whole_weight).backward()
-        return sums
+    def _weight(self, batch: Batch) -> float:
+        return float(self.weights.of(batch.targets.ids, self.recipe.vocab).sum())
 
     def _update(self, batches: list[Batch], sums: list[LossSums], norm: float) -> Update:
-        total, residues = (
-            float(torch.stack(part).double().sum())
-            for part in ([each.total for each in sums], [each.residues for each in sums])
+        """What all ranks did together."""
+        task_losses = task_loss_sums(batches, sums, len(self.recipe.objectives))
+        added = self.ranks.sums(
+            [
+                *_totals(sums),
+                sum(batch.num_residues for batch in batches),
+                sum(len(batch.inputs.ids) for batch in batches),
+                sum(training_flops(self.recipe.model, b.inputs.lengths, b.targets.lengths) for b in batches),
+                *task_losses,
+            ]
         )
+        total, residues, num_tokens, num_residues, num_read, num_tokens_read, flops, *task_losses = added
         return Update(
-            loss=total / sum(each.num_tokens for each in sums),
-            residue_loss=residues / max(1, sum(each.num_residues for each in sums)),
+            loss=total / num_tokens,
+            residue_loss=residues / max(1, num_residues),
             gradient_norm=norm,
-            num_residues_read=sum(batch.num_residues for batch in batches),
-            num_tokens_read=sum(len(batch.inputs.ids) for batch in batches),
-            flops=sum(training_flops(self.recipe.model, b.inputs.lengths, b.targets.lengths) for b in batches),
-            task_losses=self._task_losses(batches, sums),
+            num_residues_read=int(num_read),
+            num_tokens_read=int(num_tokens_read),
+            flops=int(flops),
+            task_losses=self._named(task_losses),
         )
 
-    def _task_losses(self, batches: list[Batch], sums: list[LossSums]) -> dict[str, float]:
-        tasks = self.recipe.objective.tasks
+    def _named(self, sums: list[float]) -> dict[str, float]:
+        """Mean losses of a mixture's objectives by name, of those that had residues."""
+        tasks = self.recipe.objectives
         if len(tasks) == 1:
             return {}
-        number_P = np.concatenate([batch.tasks for batch in batches])
-        loss_P = np.concatenate([each.residues_B.double().cpu().numpy() for each in sums])
-        loss = np.bincount(number_P, loss_P, len(tasks))
-        count = np.bincount(number_P, np.concatenate([each.num_residues_B for each in sums]), len(tasks))
-        return {task.name: loss[n] / count[n] for n, task in enumerate(tasks) if count[n]}
+        losses, counts = sums[: len(tasks)], sums[len(tasks) :]
+        return {task.name: loss / n for task, loss, n in zip(tasks, losses, counts, strict=True) if n}
 
     def _not_finite(self, update: Update, batches: list[Batch], sums: list[LossSums]) -> NotFiniteError:
         guilty = [batch for batch, own in zip(batches, sums, strict=True) if not math.isfinite(own.total)]
@@ -157,6 +174,23 @@ class Trainer:
             f"at positions {batch.position} to {batch.next_position - 1} (corpus proteins {some}, …); the weights were "
             "not touched: begin a new run with a lower learning rate, or go on from the last checkpoint with --resume"
         )
+
+
+def _totals(sums: list[LossSums]) -> list[float]:
+    """Loss of all target tokens, of hidden residues, and how many there are of each."""
+    total, residues = (
+        float(torch.stack(part).double().sum())
+        for part in ([each.total for each in sums], [each.residues for each in sums])
+    )
+    return [total, residues, sum(each.num_tokens for each in sums), sum(each.num_residues for each in sums)]
+
+
+def task_loss_sums(batches: list[Batch], sums: list[LossSums], num_tasks: int) -> list[float]:
+    """Of each objective the loss of its hidden residues added up, then how many there are of each."""
+    number_P = np.concatenate([batch.tasks for batch in batches])
+    loss_P = torch.cat([each.residues_B for each in sums]).double().cpu().numpy()
+    count_P = np.concatenate([each.num_residues_B for each in sums])
+    return [*np.bincount(number_P, loss_P, num_tasks), *np.bincount(number_P, count_P, num_tasks)]
 
 
 def compile_layers(model: nn.Module, backend: str | Callable[..., Any] = "inductor") -> None:

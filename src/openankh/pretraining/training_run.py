@@ -21,14 +21,16 @@ from openankh.pretraining.beginning import read_again, read_beginning
 from openankh.pretraining.checkpoints import Checkpoints
 from openankh.pretraining.evaluation import Evaluation, evaluate
 from openankh.pretraining.flops import measured_peak
-from openankh.pretraining.journal import Journal
+from openankh.pretraining.journal import Journal, NoJournal
 from openankh.pretraining.pace import Now, Pace
-from openankh.pretraining.progress import Progress
+from openankh.pretraining.progress import Progress, SilentProgress
+from openankh.pretraining.ranks import Ranks, joined_ranks
 from openankh.pretraining.recipes import Recipe, to_json
 from openankh.pretraining.run_lock import run_lock
 from openankh.pretraining.run_log import RunLog
 from openankh.pretraining.run_record import RunRecord, begin_record, changed_environment, check_record, require_no_run
 from openankh.pretraining.schedule import StepPlan
+from openankh.pretraining.state import state_of_first
 from openankh.pretraining.stop_signals import StoppedError, StopSignals
 from openankh.pretraining.tallies import Tallies
 from openankh.pretraining.tensor_file import size_of
@@ -78,28 +80,54 @@ class Summary:
 
 
 def pretrain(recipe: Recipe, options: RunOptions, progress: Progress, now: Now = time.monotonic) -> Summary:
-    """Train by a recipe, or go on with a run that stopped; raises UserError before anything is trained."""
-    train, valid = _open_corpus(recipe, options.corpus, verify=not options.resume)
-    beginning = None
+    """Train by a recipe, or go on with a run that stopped; raises UserError before anything is trained.
+
+    Every rank calls it; the first one alone writes into the run's folder and shows progress.
+    """
+    with joined_ranks(options.device) as ranks, ExitStack() as stack:
+        if not ranks.is_first:
+            progress = SilentProgress()
+        with ranks.together():
+            begun = _check(recipe, options, ranks, progress)
+            if ranks.is_first:
+                stack.enter_context(run_lock(options.out))
+        stop = stack.enter_context(StopSignals())
+        torch.manual_seed(recipe.seed)  # its state is kept with every checkpoint, so it is the run's from the start
+        with ranks.together():
+            device = ranks.device if ranks.size > 1 else torch.device(options.device)
+            trainer = Trainer(recipe, begun.train, device, begun.weights, ranks)
+        with ranks.together():
+            if ranks.is_first:
+                _require_room(trainer, options)
+                if not options.resume:
+                    begin_record(options.out, begun.record)
+        run = TrainingRun(trainer, options, begun.record, begun.valid, progress, now)
+        stack.callback(run.close)
+        return run.train(stop)
+
+
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """What a run goes out from; `weights` are those of another model, if it begins with one."""
+
+    train: Corpus
+    valid: Corpus | None
+    record: RunRecord
+    weights: Mapping[str, torch.Tensor] | None
+
+
+def _check(recipe: Recipe, options: RunOptions, ranks: Ranks, progress: Progress) -> Begun:
+    train, valid = _open_corpus(recipe, options.corpus, verify=ranks.is_first and not options.resume)
     if options.resume:
         record = check_record(options.out, recipe, train.fingerprint, options.minutes)
         if changed := changed_environment(record):
             progress.say(changed)
-    else:
+        return Begun(train, valid, record, None)
+    if ranks.is_first:
         require_no_run(options.out)
-        beginning = read_beginning(options.init, recipe) if options.init else None
-        record = RunRecord.of(recipe, train.fingerprint, options.minutes, beginning.record if beginning else None)
-    with ExitStack() as stack:
-        stack.enter_context(run_lock(options.out))
-        stop = stack.enter_context(StopSignals())
-        torch.manual_seed(recipe.seed)  # its state is kept with every checkpoint, so it is the run's from the start
-        trainer = Trainer(recipe, train, torch.device(options.device), beginning.weights if beginning else None)
-        _require_room(trainer, options)
-        if not options.resume:
-            begin_record(options.out, record)
-        run = TrainingRun(trainer, options, record, valid, progress, now)
-        stack.callback(run.close)
-        return run.train(stop)
+    beginning = read_beginning(options.init, recipe) if options.init else None
+    record = RunRecord.of(recipe, train.fingerprint, options.minutes, beginning.record if beginning else None)
+    return Begun(train, valid, record, beginning.weights if beginning else None)
 
 
 class TrainingRun:
@@ -114,10 +142,11 @@ class TrainingRun:
         progress: Progress,
         now: Now = time.monotonic,
     ):
-        self.trainer, self.recipe, self.record = trainer, trainer.recipe, record
+        self.trainer, self.recipe, self.record, self.ranks = trainer, trainer.recipe, record, trainer.ranks
         self.options, self.valid, self.progress, self.now = options, valid, progress, now
         self.began = now()
-        self.checkpoints = Checkpoints(options.out, self.recipe.keep_checkpoints)
+        with self.ranks.together():
+            self.checkpoints = Checkpoints(options.out, self.recipe.keep_checkpoints) if self.ranks.is_first else None
         self.tallies = Tallies()
         steps = self.recipe.total_steps if record.minutes is None else None
         plan = StepPlan(self.recipe.schedule, self.recipe.warmup_steps, steps)
@@ -125,30 +154,39 @@ class TrainingRun:
         if options.resume:
             plan, resumed = self._restore(plan)
         self.pace = Pace(plan, trainer.step, now)
+        with self.ranks.together():
+            self.log = self._open_log(resumed)
+
+    def _open_log(self, resumed: int | None) -> RunLog:
+        if not self.ranks.is_first:
+            return RunLog(NoJournal(), self.progress, math.inf)
         pending = "valid" if self._validation_is_due() else None
-        journal = Journal(options.out, resumed, open_tensorboard(options.out, resumed, progress.say), pending)
-        self.log = RunLog(journal, progress, measured_peak(options.device, DTYPES[self.recipe.dtype]))
+        curves = open_tensorboard(self.options.out, resumed, self.progress.say)
+        peak_flops = measured_peak(str(self.trainer.device), DTYPES[self.recipe.dtype]) * self.ranks.size
+        return RunLog(Journal(self.options.out, resumed, curves, pending), self.progress, peak_flops)
 
     def train(self, stop: StopSignals) -> Summary:
         """Take steps until the plan or the slice ends, or a signal comes."""
         is_over = False
         while not (is_over or self._is_finished()):
             try:
-                due = self._go_on(stop.check)
+                # Ranks stop after the same step: what is under way is given up only by one that is alone.
+                due = self._go_on(stop.check if self.ranks.size == 1 else _never)
             except StoppedError:
                 due = True
-            # A signal is urgent; a slice takes the time for a validation that is due.
-            is_over = stop.received is not None or (self._slice_is_over() and not self._validation_is_due())
+            is_over = self._has_to_end(stop)
             if due or is_over or self._is_finished():
                 self._checkpoint()
-        self.checkpoints.wait()
+        if self.checkpoints:
+            self.checkpoints.wait()
         self._say_how_it_ended(stop)
         return self._summary()
 
     def close(self) -> None:
         """Close what is open, when all is written; nothing is lost by it."""
         self.log.close()
-        self.checkpoints.wait()
+        if self.checkpoints:
+            self.checkpoints.wait()
 
     @property
     def best_folder(self) -> Path:
@@ -157,6 +195,12 @@ class TrainingRun:
 
     def _is_finished(self) -> bool:
         return self.pace.plan.is_finished(self.trainer.step) and not self._validation_is_due()
+
+    def _has_to_end(self, stop: StopSignals) -> bool:
+        """Whether a signal has come, which is urgent, or the slice is over and no validation is due."""
+        if self.ranks.any(stop.received is not None):
+            return True
+        return self.ranks.told_by_first(self._slice_is_over()) and not self._validation_is_due()
 
     def _validation_is_due(self) -> bool:
         step = self.trainer.step
@@ -201,7 +245,13 @@ class TrainingRun:
         if self.record.minutes is None:
             return False
         again = self.trainer.step % self.recipe.checkpoint_every == 0
-        settled = self.pace.settle(self.trainer.step, 60 * self.record.minutes - self._seconds(), again)
+        settled = self.ranks.is_first and self.pace.settle(
+            self.trainer.step, 60 * self.record.minutes - self._seconds(), again
+        )
+        told = self.ranks.told_by_first(self.pace.plan.to_json() if settled else None)
+        if told is not None and not self.ranks.is_first:
+            self.pace.plan = StepPlan.from_json(told)
+        settled = told is not None
         plan = self.pace.plan
         if settled and plan.total_steps is not None and plan.total_steps <= plan.warmup_steps:
             self.progress.say(
@@ -230,12 +280,18 @@ class TrainingRun:
             self.recipe.valid_tokens,
             batch_tokens=self.recipe.packing.tokens,
             before_batch=check,
+            ranks=self.ranks,
         )
 
     def _save_best(self, results: Mapping[str, Evaluation]) -> None:
         """Save the model as the best so far; without validation, the newest is."""
         loss = _mean_loss(results) if results else None
         self.tallies = self.tallies.with_best(self.trainer.step, loss)
+        with self.ranks.together():
+            if self.ranks.is_first:
+                self._save_model(loss, results)
+
+    def _save_model(self, loss: float | None, results: Mapping[str, Evaluation]) -> None:
         training = {
             "recipe": to_json(self.recipe),
             "step": self.trainer.step,
@@ -251,25 +307,28 @@ class TrainingRun:
         save_model(self.trainer.model, self.recipe.vocab, self.best_folder, provenance)
 
     def _checkpoint(self) -> None:
+        if self.checkpoints is None:
+            return
         self.log.sync()
         facts = {"plan": self.pace.plan.to_json(), "tallies": asdict(self.tallies), "seconds": self._seconds()}
         self.checkpoints.write_behind(self.trainer.state(facts))
 
     def _restore(self, plan: StepPlan) -> tuple[StepPlan, int]:
         """Go on from the newest whole checkpoint, or from the beginning by `plan`; the plan and the step."""
-        found = self.checkpoints.read_newest()
-        if found is None:
+        with self.ranks.together():
+            found = self.checkpoints.read_newest() if self.checkpoints else None
+        state = state_of_first(found.state if found else None, self.ranks)
+        if state is None:
             self.progress.say("no checkpoint yet: beginning again")
             if self.record.init:
                 self.trainer.model.load_state_dict(read_again(self.record.init, self.recipe).weights)
             return plan, 0
-        for line in found.refused:
-            self.progress.say(line)
-        self.trainer.restore(found.state)
-        facts = found.state.facts
-        self.tallies = Tallies(**{**facts["tallies"], "earlier_seconds": facts["seconds"]})
-        self.progress.say(f"going on from {found.folder}")
-        return StepPlan.from_json(facts["plan"]), found.state.step
+        if found:
+            for line in (*found.refused, f"going on from {found.folder}"):
+                self.progress.say(line)
+        self.trainer.restore(state)
+        self.tallies = Tallies(**{**state.facts["tallies"], "earlier_seconds": state.facts["seconds"]})
+        return StepPlan.from_json(state.facts["plan"]), state.step
 
     def _say_how_it_ended(self, stop: StopSignals) -> None:
         if self._is_finished():
@@ -292,6 +351,10 @@ class TrainingRun:
             perplexity=None if loss is None else math.exp(loss),
             best=self.best_folder if self.best_folder.exists() else None,
         )
+
+
+def _never() -> None:
+    """Gives nothing up."""
 
 
 def _mean_loss(results: Mapping[str, Evaluation]) -> float:
