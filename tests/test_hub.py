@@ -7,18 +7,16 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import pytest
 import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file
 
-from hub_server import Hub, laid_out, serving
+from hub_server import Hub, laid_out, only_hub
 from hugging_face_models import hugging_face_logits, hugging_face_model, quiet_transformers
 from model_folders import logits
 from openankh import model_names
@@ -49,19 +47,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """An empty hub, and an empty cache in the place of the user's."""
-    with serving(Hub()) as served:
-        monkeypatch.setattr(constants, "ENDPOINT", served.url)
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", served.url + "/{repo_id}/resolve/{revision}/{filename}"
-        )
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
-        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-        monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between two attempts
-        yield served
-        huggingface_hub.close_session()
+    with only_hub(tmp_path / "cache", monkeypatch) as hub:
+        yield hub
 
 
 def changed(folder: Path, target: Path, **content: Any) -> Path:
@@ -284,6 +271,7 @@ def test_without_a_network_the_cache_serves_and_all_else_is_one_line(hub: Hub, s
         constants.ENDPOINT = f"http://127.0.0.1:{nobody.getsockname()[1]}"  # restored with the fixture's own change
         assert locate("ankh-base").commit == commit
         line = refusal("ankh-large")
+        assert "could not be reached" in refusal(f"ankh-base@{'0' * 40}")
     assert "the hub could not be reached; check the network" in line and "ConnectError" in line
 
 

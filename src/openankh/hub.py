@@ -57,12 +57,13 @@ def fetch(
         return here
     if offline or _is_offline():
         raise _not_here(repository, revision, trust_pickle)
+    download = _Download(repository, revision or "main", part, trust_pickle)
     try:
-        return _Download(repository, revision or "main", part, trust_pickle).folder()
+        return download.folder()
     except UserError:
         raise
     except Exception as error:  # the hub's library raises its own, its transport's and the system's errors
-        raise refusal(repository, revision, error, begun=bool(cached_commits(repository))) from error
+        raise refusal(repository, revision, error, begun=download.begun) from error
 
 
 def cached(
@@ -155,10 +156,12 @@ class _Download:
         self._repository, self._revision = repository, revision
         self._part: Part = part
         self._trust_pickle = trust_pickle
+        self.begun = False
 
     def folder(self) -> Path:
         """Fetch what is missing; the snapshot's folder in the cache."""
         commit, files = self._files(self._revision)
+        self.begun = True
         # Named by the revision, so that the cache remembers which commit it stands for; all else is of that commit.
         with _bars(shown=False):
             config = self._api.hf_hub_download(self._repository, CONFIG, revision=self._revision)

@@ -10,7 +10,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def refusal(repository: str, revision: str | None, error: Exception, begun: bool = False) -> UserError:
-    """The UserError for whatever kept a model from being fetched; `begun` where a part of it has arrived."""
+    """The UserError for whatever kept a model from being fetched; `begun` where the hub had answered before."""
     what = f"{repository}@{revision}" if revision else repository
     return UserError(f"model {what}: cannot be fetched: {_remedy(repository, revision, error, begun)}")
 
