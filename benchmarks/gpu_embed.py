@@ -49,7 +49,7 @@ GOAL_RATIO, GOAL_SHARE = 1.5, 0.5
 
 def read_proteins(path: Path) -> list[Record]:
     """All proteins of a file, in a random order."""
-    records = list(FastaReader(path, ReadOptions(letters="ABCDEFGHIKLMNOPQRSTUVWXYZ", unknown="x")))
+    records = list(FastaReader(path, ReadOptions(letters=ankh_vocab().letters, unknown="x")))
     order = np.random.default_rng(0).permutation(len(records))
     return [records[number] for number in order]
 

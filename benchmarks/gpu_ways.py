@@ -17,7 +17,6 @@ from openankh.embedding.options import EmbedOptions
 from openankh.fasta import Record
 from openankh.inference import Encoder, for_inference
 from openankh.model import Ankh
-from openankh.pretraining.initialisation import initialise
 from openankh.vocab import ankh_vocab
 
 MULTIPLE = 8
@@ -106,16 +105,18 @@ class Networks:
 
     def __init__(self, config: ModelConfig, plan: Plan) -> None:
         self.plan, self.vocab = plan, ankh_vocab()
-        self.model = Ankh(config)
-        initialise(self.model, self.vocab, "published", seed=0)
-        weights = self.model.state_dict()
-        self.exact = _peer(config, weights, torch.float32, plan.device)
-        self.peer = _peer(config, weights, torch.bfloat16, plan.device)
-        self.compiled = _peer(config, weights, torch.bfloat16, plan.device)
+        torch.manual_seed(0)
+        self.exact = _peer(config, plan.device, torch.float32)
+        weights = self.exact.state_dict()
+        self.peer = _peer(config, plan.device, torch.bfloat16, weights)
+        self.compiled = _peer(config, plan.device, torch.bfloat16, weights)
+        with plan.device:
+            self.model = Ankh(config)
+        self.model.load_state_dict({name: value for name, value in weights.items() if "embed_tokens" not in name})
         for block in self.compiled.encoder.block:
             # On a GPU the kernels that inductor writes; elsewhere that the layers can be traced at all.
             block.compile(dynamic=True, backend="inductor" if plan.is_gpu else "eager")
-        self.model.eval().to(plan.device, torch.bfloat16)
+        self.model.eval().to(torch.bfloat16)
         self.encoder: Encoder = for_inference(self.model)
 
     def ways(self) -> list[Way]:
@@ -169,14 +170,19 @@ class Networks:
         return {"OpenAnkh": distance(ours, exact), "transformers": distance(peer, exact)}
 
 
-def _peer(config: ModelConfig, weights: dict[str, Tensor], dtype: torch.dtype, device: torch.device) -> Any:
+def _peer(config: ModelConfig, device: torch.device, dtype: torch.dtype, weights: Any = None) -> Any:
+    """The encoder in transformers, with its own random weights or these."""
     import transformers
 
     settings = {name: value for name, value in config.to_hf().items() if name != "architectures"}
     kind = "eager" if dtype == torch.float32 else "sdpa"
-    model: Any = transformers.T5EncoderModel._from_config(transformers.T5Config(**settings), attn_implementation=kind)
-    model.load_state_dict({**weights, "encoder.embed_tokens.weight": weights["shared.weight"]})
-    return model.eval().to(device, dtype)
+    with device:
+        model: Any = transformers.T5EncoderModel._from_config(
+            transformers.T5Config(**settings), attn_implementation=kind
+        )
+    if weights is not None:
+        model.load_state_dict(weights)
+    return model.eval().to(dtype)
 
 
 def distance(found: Sequence[Tensor], exact: Sequence[Tensor]) -> float:
