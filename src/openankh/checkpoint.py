@@ -22,7 +22,7 @@ from openankh.errors import UserError
 from openankh.files import atomic_folder, require_free_space
 from openankh.json_file import read_json_object
 from openankh.model import Ankh
-from openankh.model_names import resolve
+from openankh.model_names import ModelPlace, locate, resolve
 from openankh.provenance import (
     MANIFEST_NAME,
     Manifest,
@@ -39,7 +39,7 @@ from openankh.vocabulary_check import RESIDUE_IDS, check_vocabulary, residue_ids
 from openankh.weight_files import EMBEDDING_NAMES, WHOLE, Part, index_name, weight_files
 from openankh.weights import Weights, open_weights, stored_tensor_names
 
-__all__ = ["Checkpoint", "Part", "Provenance", "load_model", "read_config", "resolve", "save_model"]
+__all__ = ["Checkpoint", "Part", "Provenance", "load_model", "load_named_model", "read_config", "resolve", "save_model"]
 
 CONFIG_NAME, GENERATION_CONFIG_NAME = "config.json", "generation_config.json"
 DEFAULT_SHARD_BYTES = 4 << 30
@@ -51,13 +51,17 @@ _UNUSED = frozenset({"decoder.block.0.layer.1.EncDecAttention.relative_attention
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A model read from the `files` of a folder; `manifest` is None where other software wrote them."""
+    """A model read from the `files` of a folder; `manifest` is None where other software wrote them.
+
+    `place` tells the repository and the commit of a model of the hub, where it was loaded by its name.
+    """
 
     model: Ankh
     vocab: Vocab
     folder: Path
     manifest: Manifest | None
     files: tuple[str, ...] = ()
+    place: ModelPlace | None = None
 
     @property
     def provenance(self) -> Provenance | None:
@@ -126,6 +130,31 @@ def _unread(folder: Path, part: Part, manifest: Manifest) -> Collection[str]:
         return ()
     weights = {name for name in manifest.files if name.endswith((".safetensors", ".bin"))}
     return weights - set(weight_files(folder, part))
+
+
+def load_named_model(
+    name_or_folder: Path | str,
+    *,
+    revision: str | None = None,
+    part: Part = "all",
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    trust_pickle: bool = False,
+    verify: bool = True,
+    offline: bool = False,
+) -> Checkpoint:
+    """Find a model by whatever a user calls it (see `locate`) and read it; raises what finding and reading raise."""
+    place = locate(name_or_folder, revision=revision, part=part, trust_pickle=trust_pickle, offline=offline)
+    checkpoint = load_model(
+        place.folder,
+        part=part,
+        dtype=dtype,
+        device=device,
+        trust_pickle=trust_pickle or place.is_published,
+        verify=verify,
+        alphabet=place.published.alphabet if place.published else None,
+    )
+    return replace(checkpoint, place=place)
 
 
 class _Undrawn(TorchFunctionMode):

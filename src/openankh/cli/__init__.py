@@ -13,6 +13,7 @@ from openankh.errors import UserError
 USER_ERROR, UNEXPECTED, INTERRUPTED, BROKEN_PIPE = 2, 1, 130, 141
 OUTPUTS = ("-o", "--out", "--output")
 QUIET = ("-q", "--quiet")
+_NO_BARS = "HF_HUB_DISABLE_PROGRESS_BARS"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,11 +71,13 @@ def _notes_from_below(quiet: bool) -> Iterator[None]:
     level = log.level
     log.addHandler(handler)
     log.setLevel(logging.INFO)
-    if quiet:  # read by the hub's library, whose bars for downloads are drawn on terminals else
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if hides_bars := quiet and _NO_BARS not in os.environ:  # the hub's library draws them for downloads
+        os.environ[_NO_BARS] = "1"
     try:
         yield
     finally:
+        if hides_bars:
+            del os.environ[_NO_BARS]
         log.removeHandler(handler)
         log.setLevel(level)
 
