@@ -1,8 +1,8 @@
 """Annotation transfer on CATH: how often the nearest domain has a query's class, architecture, topology, superfamily.
 
-The protocol of ANKH.md section 5 (that of EAT): Euclidean distance of mean-pooled embeddings; a query's nearest
-neighbour among the lookup domains whose sequence is not the query's own; accuracy at a level over the queries whose code
-at that level occurs in the lookup set at all. Q queries, N lookup domains, D numbers a domain, 4 levels (C, A, T, H).
+The published protocol (Ankh, 2023, after EAT): Euclidean distance of mean-pooled embeddings; of each query the nearest
+lookup domain, those of its own sequence left out; accuracy at a level over the queries whose code at that level occurs
+in the lookup set at all. Q queries, N lookup domains, D numbers a domain, 4 levels (C, A, T, H).
 """
 
 import csv

@@ -15,8 +15,10 @@ from openankh.errors import UserError
 from openankh.store import Dtype, EmbeddingStore, Provenance
 from openankh.store.numbers import from_stored
 
-BLOCK_ROWS = 1024
-"""Rows widened to float32 at once: a few megabytes, which stay in the cache until they have been used."""
+WIDENED_BYTES = 8 << 20
+"""What is widened to float32 at once stays in the cache until it has been used."""
+MAPPED_BYTES = 64 << 20
+"""Rows that are float32 already come in larger blocks: the fewer, the less often threads wait for each other."""
 _LARGE = 50_000_000
 """From so many numbers on PyTorch's widening, ten times numpy's speed, makes up for importing it."""
 
@@ -60,8 +62,7 @@ class ArrayVectors:
 
     def blocks(self, *, keep: bool = False) -> Iterator[NDArray[np.float32]]:
         """All vectors, as `Vectors.blocks`."""
-        size = BLOCK_ROWS * 16
-        return (self._vectors_ND[start : start + size] for start in range(0, len(self), size))
+        return _cut(self._vectors_ND, _num_rows(MAPPED_BYTES, self.width))
 
     def rows(self, places: NDArray[np.integer]) -> NDArray[np.float32]:
         """The vectors at these places."""
@@ -96,11 +97,12 @@ class StoreVectors:
         for stored in self.store.matrices(keep=keep):
             mine = stored.reshape(-1, self._num_layers, self.width)[:, self._at]
             if self._dtype == "fp32":
-                yield from _cut(mine)
+                yield from _cut(mine, _num_rows(MAPPED_BYTES, self.width))
             elif self._is_large:
                 yield from _widened(mine, self._dtype)
             else:
-                yield from (from_stored(part, self._dtype).astype(np.float32, copy=False) for part in _cut(mine))
+                parts = _cut(mine, _num_rows(WIDENED_BYTES, self.width))
+                yield from (from_stored(part, self._dtype).astype(np.float32, copy=False) for part in parts)
 
     def rows(self, places: NDArray[np.integer]) -> NDArray[np.float32]:
         """The vectors at these places."""
@@ -139,8 +141,13 @@ def layer_of(provenance: Provenance, layer: int | None, name: str) -> int:
     return provenance.layers[0] if layer is None else layer
 
 
-def _cut(rows: NDArray) -> Iterator[NDArray]:
-    return (np.ascontiguousarray(rows[start : start + BLOCK_ROWS]) for start in range(0, len(rows), BLOCK_ROWS))
+def _num_rows(num_bytes: int, width: int) -> int:
+    """How many rows of float32 take so many bytes."""
+    return max(num_bytes // (4 * width), 1)
+
+
+def _cut(rows: NDArray, size: int) -> Iterator[NDArray]:
+    return (np.ascontiguousarray(rows[start : start + size]) for start in range(0, len(rows), size))
 
 
 def _widened(stored_ND: NDArray, dtype: Dtype) -> Iterator[NDArray[np.float32]]:
@@ -151,6 +158,6 @@ def _widened(stored_ND: NDArray, dtype: Dtype) -> Iterator[NDArray[np.float32]]:
         rows_ND = torch.from_numpy(stored_ND)
     if dtype == "bf16":
         rows_ND = rows_ND.view(torch.bfloat16)
-    block_BD = torch.empty(BLOCK_ROWS, stored_ND.shape[1])
-    for part in rows_ND.split(BLOCK_ROWS):
+    block_BD = torch.empty(_num_rows(WIDENED_BYTES, stored_ND.shape[1]), stored_ND.shape[1])
+    for part in rows_ND.split(len(block_BD)):
         yield block_BD[: len(part)].copy_(part).numpy()
