@@ -45,12 +45,14 @@ class Encoder(Protocol):
 class Kind:
     """A way to compute: the type of the activations between matrices, and what makes a matrix (O, I) ready.
 
-    `longest_sum`: products at the end of a feed-forward that sum over more are cut into several.
+    `longest_sum`: products at the end of a feed-forward that sum over more are cut into several. `folds_norms`: the
+    norms' weights become part of the matrices after them, which costs a bf16 matrix a second rounding.
     """
 
     dtype: torch.dtype
     fuse: Callable[[Tensor], FusedLinear]
     longest_sum: int | None = None
+    folds_norms: bool = True
 
 
 _DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -84,7 +86,9 @@ def _kind_of(precision: Precision, weight: Tensor) -> Kind | None:
 
 
 def _plain_kind(dtype: torch.dtype) -> Kind:
-    return Kind(dtype, fuse_linear, LONGEST_SUM_FP32 if dtype == torch.float32 else None)
+    if dtype == torch.float32:
+        return Kind(dtype, fuse_linear, longest_sum=LONGEST_SUM_FP32)
+    return Kind(dtype, fuse_linear, folds_norms=False)
 
 
 class PackedEncoder:
@@ -115,13 +119,15 @@ class PackedEncoder:
 
 @dataclass(frozen=True)
 class _PackedLayer:
-    """One layer; `gate` is None where the feed-forward has no gate."""
+    """One layer; `gate` is None where the feed-forward has no gate, the norms' weights where the matrices hold them."""
 
     qkv: FusedLinear
     out: FusedLinear
     gate: FusedLinear | None
     up: FusedLinear
     down: tuple[FusedLinear, ...]
+    own_norm_D: Tensor | None
+    feed_forward_norm_D: Tensor | None
     dtype: torch.dtype
     config: ModelConfig
 
@@ -129,26 +135,28 @@ class _PackedLayer:
     def of(cls, block: Block, config: ModelConfig, kind: Kind, release: bool) -> "_PackedLayer":
         own, feed_forward = block.own, block.feed_forward
         attention, dense = own.SelfAttention, feed_forward.DenseReluDense
+        own_norm_D, feed_forward_norm_D = own.layer_norm.weight.float(), feed_forward.layer_norm.weight.float()
 
-        def weight_of(*matrices: nn.Linear, norm: Tensor | None = None) -> Tensor:
+        def weight_of(*matrices: nn.Linear, norm_D: Tensor | None = None) -> Tensor:
             weight_OI = torch.cat([matrix.weight for matrix in matrices])
-            if norm is not None:
-                weight_OI = weight_OI.float() * norm.float()
+            if norm_D is not None and kind.folds_norms:
+                weight_OI = weight_OI.float() * norm_D
             if release:
                 for matrix in matrices:
                     matrix.to("meta")
             return weight_OI.to(kind.dtype)
 
-        norm = feed_forward.layer_norm.weight
         gated = isinstance(dense, GatedFeedForward)
         up = dense.wi_1 if gated else cast(PlainFeedForward, dense).wi
         num_sums = -(-config.d_ff // (kind.longest_sum or config.d_ff))
         return cls(
-            qkv=kind.fuse(weight_of(attention.q, attention.k, attention.v, norm=own.layer_norm.weight)),
+            qkv=kind.fuse(weight_of(attention.q, attention.k, attention.v, norm_D=own_norm_D)),
             out=kind.fuse(weight_of(attention.o)),
-            gate=kind.fuse(weight_of(dense.wi_0, norm=norm)) if gated else None,
-            up=kind.fuse(weight_of(up, norm=norm)),
+            gate=kind.fuse(weight_of(dense.wi_0, norm_D=feed_forward_norm_D)) if gated else None,
+            up=kind.fuse(weight_of(up, norm_D=feed_forward_norm_D)),
             down=tuple(map(kind.fuse, weight_of(dense.wo).chunk(num_sums, dim=1))),
+            own_norm_D=None if kind.folds_norms else own_norm_D,
+            feed_forward_norm_D=None if kind.folds_norms else feed_forward_norm_D,
             dtype=kind.dtype,
             config=config,
         )
@@ -166,7 +174,7 @@ class _PackedLayer:
         return out_TD
 
     def _attend(self, x_TD: Tensor, documents: Documents, bias: RelativeBias) -> Tensor:
-        qkv_TI = self.qkv(self._normal(x_TD))
+        qkv_TI = self.qkv(self._normal(x_TD, self.own_norm_D))
         q_THK, k_THK, v_THK = qkv_TI.view(-1, 3, self.config.num_heads, self.config.d_kv).unbind(1)
         if onednn_serves(self.dtype):
             mixed_THK = tiled_attention(q_THK, k_THK, v_THK, documents, bias)
@@ -175,7 +183,7 @@ class _PackedLayer:
         return self.out.plus(mixed_THK.flatten(1), x_TD)
 
     def _feed_forward(self, x_TD: Tensor) -> Tensor:
-        normal_TD = self._normal(x_TD)
+        normal_TD = self._normal(x_TD, self.feed_forward_norm_D)
         activation = self.config.activation
         if self.gate is None:
             hidden_TF = self.up.activated(normal_TD, activation)
@@ -185,6 +193,6 @@ class _PackedLayer:
             x_TD = down.plus(part_TF, x_TD)
         return x_TD
 
-    def _normal(self, x_TD: Tensor) -> Tensor:
-        """Unit mean square; the learned weight is part of the matrix that follows."""
-        return rms_norm(x_TD, (x_TD.shape[-1],), eps=self.config.norm_eps).to(self.dtype)
+    def _normal(self, x_TD: Tensor, weight_D: Tensor | None) -> Tensor:
+        """Unit mean square, times the learned weight unless that is part of the matrix that follows."""
+        return rms_norm(x_TD, (x_TD.shape[-1],), weight_D, self.config.norm_eps).to(self.dtype)
