@@ -40,8 +40,9 @@ from openankh.pretraining.evaluation import evaluate
 from openankh.pretraining.journal import read_journal
 from openankh.pretraining.progress import PlainProgress
 from openankh.pretraining.recipes import Recipe, recipe_named
+from openankh.pretraining.run_options import RunOptions, Summary
 from openankh.pretraining.trainer import DTYPES, Trainer
-from openankh.pretraining.training_run import RunOptions, Summary, pretrain
+from openankh.pretraining.training_run import pretrain
 from openankh.provenance import Provenance
 from openankh.selection import Selection
 
@@ -176,17 +177,21 @@ def report(summary: Summary, recipe: Recipe, corpus: Path, device: torch.device)
 
 
 def judged(best: Path, recipe: Recipe, corpus: Path, device: torch.device) -> dict[str, Any]:
-    """A model on the whole validation split."""
-    result = evaluate(
-        load_model(best, device=device).model,
-        Corpus.open(corpus, "valid"),
-        recipe.objective,
-        DTYPES[recipe.dtype],
-        device,
-        recipe.packing.crop,
-        batch_tokens=recipe.packing.tokens,
-    )
-    return {**asdict(result), "perplexity": result.perplexity}
+    """A model on the whole validation split, by objective."""
+    model, valid = load_model(best, device=device).model, Corpus.open(corpus, "valid")
+    results = {
+        objective.name: evaluate(
+            model,
+            valid,
+            objective,
+            DTYPES[recipe.dtype],
+            device,
+            recipe.packing.crop,
+            batch_tokens=recipe.packing.tokens,
+        )
+        for objective in recipe.objectives
+    }
+    return {name: {**asdict(result), "perplexity": result.perplexity} for name, result in results.items()}
 
 
 def write_pieces(work: Path, name: str) -> None:

@@ -1,11 +1,15 @@
 """The paper's experiments: all there, each a recipe that can be trained, each what the paper says it is."""
 
+import json
+
 import pytest
 import torch
 
+from openankh import cli
 from openankh.corpus import Corpus
 from openankh.errors import UserError
 from openankh.pretraining.experiments import SCALES, Experiment, Scale, experiment_named, experiments
+from openankh.pretraining.named_runs import run_named
 from openankh.pretraining.settings import changed
 from openankh.pretraining.trainer import Trainer
 from training_samples import sample_corpus
@@ -45,6 +49,18 @@ def test_every_experiment_trains(experiment: Experiment, corpus: Corpus) -> None
     trainer = Trainer(recipe, corpus, torch.device("cpu"))
     losses = [trainer.update(1.0).loss for _ in range(4)]
     assert losses[-1] < losses[0]
+
+
+def test_experiments_are_runs_by_name_at_every_scale(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_named("exp8") == experiment_named("8", "paper").recipe
+    assert run_named("exp8-tiny", ["seed=3"]) == changed(experiment_named("8", "tiny").recipe, ["seed=3"])
+    for name, told in (("exp8-tyni", "did you mean 'tiny'"), ("exp99", "exp0 to exp25"), ("nanno", "mean 'nano'")):
+        with pytest.raises(UserError, match=told):
+            run_named(name)
+    assert cli.main(["pretrain", "--list", "--json"]) == 0
+    rows = {row["recipe"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["exp20"]["average"] == 68.6
+    assert rows["nano"]["average"] is None
 
 
 def test_a_mistyped_experiment_names_the_nearest() -> None:

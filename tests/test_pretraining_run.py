@@ -24,9 +24,10 @@ from openankh.pretraining.journal import read_journal
 from openankh.pretraining.objective_loss import LossSums, batch_loss
 from openankh.pretraining.pace import CALIBRATION_STEPS, WARM_UP_STEPS, Pace
 from openankh.pretraining.progress import PlainProgress, Recent
+from openankh.pretraining.run_options import RunOptions, Summary
 from openankh.pretraining.schedule import Schedule, StepPlan
 from openankh.pretraining.trainer import Trainer
-from openankh.pretraining.training_run import RunOptions, Summary, pretrain
+from openankh.pretraining.training_run import pretrain
 from openankh.vocab import ankh_vocab
 from training_samples import (
     fingerprint,

@@ -1,7 +1,7 @@
 """`openankh pretrain`: train a new model by a recipe."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Group, Parameter
 
@@ -9,9 +9,14 @@ from openankh.cli import report
 from openankh.cli.options import Json, Quiet
 from openankh.errors import UserError
 
+if TYPE_CHECKING:
+    from openankh.pretraining.recipes import Recipe
+
 _LENGTH = Group("How long", sort_key=1)
 
-RecipeName = Annotated[str, Parameter(help="A recipe: see --list.")]
+RecipeName = Annotated[
+    str, Parameter(help="A recipe, or an experiment of the Ankh paper such as exp8-tiny: see --list.")
+]
 Settings = Annotated[
     str, Parameter(help="Changes of the recipe as key=value, such as optimiser.learning_rate=0.01 or seed=1.")
 ]
@@ -68,17 +73,17 @@ def pretrain(
     """
     import torch
 
+    from openankh.pretraining.named_runs import run_named
     from openankh.pretraining.ranks import OtherRankError, is_first_rank
-    from openankh.pretraining.recipes import recipe_named
+    from openankh.pretraining.run_options import RunOptions
     from openankh.pretraining.settings import setting_values
     from openankh.pretraining.stop_signals import STOPPED_EXIT_CODE
-    from openankh.pretraining.training_run import RunOptions
     from openankh.pretraining.training_run import pretrain as run
 
     if list_recipes:
-        report.table(_recipe_rows(), as_json=json)
+        report.table([*_recipe_rows(), *_experiment_rows()], as_json=json)
         return 0
-    chosen = recipe_named(recipe, settings)
+    chosen = run_named(recipe, settings)
     if show_settings:
         report.result(setting_values(chosen), as_json=json)
         return 0
@@ -127,15 +132,23 @@ def _recipe_rows() -> list[dict[str, object]]:
     from openankh.pretraining.recipes import RECIPES
 
     recipes = [(make(), make.__doc__ or "") for make in RECIPES.values()]
-    return [
-        {
-            "recipe": recipe.name,
-            "parameters": recipe.model.num_parameters,
-            "layers": f"{recipe.model.num_encoder_layers}/{recipe.model.num_decoder_layers}",
-            "width": recipe.model.d_model,
-            "optimiser": recipe.optimiser.name,
-            "steps": recipe.total_steps,
-            "what": doc.splitlines()[0],
-        }
-        for recipe, doc in recipes
-    ]
+    return [_row(recipe, doc.splitlines()[0]) for recipe, doc in recipes]
+
+
+def _experiment_rows() -> list[dict[str, object]]:
+    from openankh.pretraining.experiments import experiments
+
+    return [_row(each.recipe, f"Ankh paper: {each.what}", each.average) for each in experiments()]
+
+
+def _row(recipe: "Recipe", what: str, average: float | None = None) -> dict[str, object]:
+    return {
+        "recipe": recipe.name,
+        "parameters": recipe.model.num_parameters,
+        "layers": f"{recipe.model.num_encoder_layers}/{recipe.model.num_decoder_layers}",
+        "width": recipe.model.d_model,
+        "optimiser": recipe.optimiser.name,
+        "steps": recipe.total_steps,
+        "average": average,
+        "what": what,
+    }

@@ -1,4 +1,4 @@
-"""The model that a run begins with instead of new weights: continued pre-training from any checkpoint."""
+"""What a run goes out from, checked before anything is trained: corpus, record, and the model it may begin with."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,20 +8,25 @@ import torch
 from torch import Tensor
 
 from openankh.checkpoint import load_model, resolve
+from openankh.corpus import Corpus
 from openankh.errors import UserError
+from openankh.pretraining.progress import Progress
+from openankh.pretraining.ranks import Ranks
 from openankh.pretraining.recipes import Recipe, differences, to_json
+from openankh.pretraining.run_options import RunOptions
+from openankh.pretraining.run_record import RunRecord, changed_environment, check_record, require_no_run
 from openankh.provenance import sha256_of_model
 
 
 @dataclass(frozen=True, eq=False)
-class Beginning:
+class InitialModel:
     """Weights by name, fp32, and the record of which they were: the model's name and the hash over its files."""
 
     weights: Mapping[str, Tensor]
     record: Mapping[str, str]
 
 
-def read_beginning(name: str, recipe: Recipe) -> Beginning:
+def read_initial_model(name: str, recipe: Recipe) -> InitialModel:
     """The model of that name or folder; UserError where it is not of the recipe's shape and vocabulary."""
     folder = resolve(name)
     loaded = load_model(folder, dtype=torch.float32)
@@ -35,12 +40,48 @@ def read_beginning(name: str, recipe: Recipe) -> Beginning:
         raise UserError(f"--init {name}: its vocabulary is not the one of recipe {recipe.name} ({recipe.vocabulary})")
     known_as = str(Path(name).absolute()) if Path(name).is_dir() else name
     record = {"name": known_as, "sha256": sha256_of_model(loaded.folder, loaded.manifest)}
-    return Beginning(loaded.model.state_dict(), record)
+    return InitialModel(loaded.model.state_dict(), record)
 
 
-def read_again(record: Mapping[str, str], recipe: Recipe) -> Beginning:
+def read_initial_model_again(record: Mapping[str, str], recipe: Recipe) -> InitialModel:
     """The model of a record, for a run that is begun again; UserError when it is another one by now."""
-    beginning = read_beginning(record["name"], recipe)
+    beginning = read_initial_model(record["name"], recipe)
     if beginning.record != record:
         raise UserError(f"{record['name']}: not the model this run was begun with; begin a new run with --init")
     return beginning
+
+
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """What a run goes out from; `weights` are those of another model, if it begins with one."""
+
+    train: Corpus
+    valid: Corpus | None
+    record: RunRecord
+    weights: Mapping[str, Tensor] | None
+
+
+def check_beginning(recipe: Recipe, options: RunOptions, ranks: Ranks, progress: Progress) -> Begun:
+    """The corpus and record of a run to be begun or resumed; UserError where they do not fit each other."""
+    train, valid = _open_corpus(recipe, options.corpus, verify=ranks.is_first and not options.resume)
+    if options.resume:
+        record = check_record(options.out, recipe, train.fingerprint, options.minutes)
+        if changed := changed_environment(record):
+            progress.say(changed)
+        return Begun(train, valid, record, None)
+    if ranks.is_first:
+        require_no_run(options.out)
+    beginning = read_initial_model(options.init, recipe) if options.init else None
+    record = RunRecord.of(recipe, train.fingerprint, options.minutes, beginning.record if beginning else None)
+    return Begun(train, valid, record, beginning.weights if beginning else None)
+
+
+def _open_corpus(recipe: Recipe, folder: Path, verify: bool) -> tuple[Corpus, Corpus | None]:
+    train = Corpus.open(folder, verify=verify)
+    if train.vocab.fingerprint != recipe.vocab.fingerprint:
+        raise UserError(
+            f"{folder}: was prepared with another vocabulary than recipe {recipe.name} uses; "
+            f"prepare it with --vocab {recipe.vocabulary}"
+        )
+    valid = Corpus.open(folder, "valid", verify) if "valid" in train.manifest.splits else None
+    return train, valid

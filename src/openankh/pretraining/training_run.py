@@ -7,28 +7,28 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from openankh.checkpoint import save_model
 from openankh.corpus import Corpus
-from openankh.errors import UserError
 from openankh.files import require_free_space
 from openankh.objectives import Objective
-from openankh.pretraining.beginning import read_again, read_beginning
+from openankh.pretraining.beginning import check_beginning, read_initial_model_again
 from openankh.pretraining.checkpoints import Checkpoints
 from openankh.pretraining.evaluation import Evaluation, evaluate
 from openankh.pretraining.flops import measured_peak
 from openankh.pretraining.journal import Journal, NoJournal
 from openankh.pretraining.pace import Now, Pace
 from openankh.pretraining.progress import Progress, SilentProgress
-from openankh.pretraining.ranks import Ranks, joined_ranks
+from openankh.pretraining.ranks import joined_ranks
 from openankh.pretraining.recipes import Recipe, to_json
 from openankh.pretraining.run_lock import run_lock
 from openankh.pretraining.run_log import RunLog
-from openankh.pretraining.run_record import RunRecord, begin_record, changed_environment, check_record, require_no_run
+from openankh.pretraining.run_options import RunOptions, Summary
+from openankh.pretraining.run_record import RunRecord, begin_record
 from openankh.pretraining.schedule import StepPlan
 from openankh.pretraining.state import state_of_first
 from openankh.pretraining.stop_signals import StoppedError, StopSignals
@@ -37,46 +37,6 @@ from openankh.pretraining.tensor_file import size_of
 from openankh.pretraining.tensorboard import open_tensorboard
 from openankh.pretraining.trainer import DTYPES, Trainer
 from openankh.provenance import Provenance
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """Where a run reads and writes, and how long.
-
-    `minutes` is the budget of the whole run, which its schedule is planned for; `slice_minutes` stops this process
-    after so long with a checkpoint, to be resumed. `licence` (SPDX) is told of the model, `init` names the model whose
-    weights a new run begins with.
-    """
-
-    corpus: Path
-    out: Path
-    resume: bool = False
-    minutes: float | None = None
-    slice_minutes: float | None = None
-    device: str = "cpu"
-    licence: str = ""
-    init: str | None = None
-
-    def __post_init__(self) -> None:
-        for option, minutes in (("--minutes", self.minutes), ("--slice-minutes", self.slice_minutes)):
-            if minutes is not None and not 0 < minutes < math.inf:
-                raise UserError(f"{option} {minutes}: give a number of minutes above 0")
-
-
-@dataclass(frozen=True)
-class Summary:
-    """How a run stands when its process ends; `perplexity` is that of hidden residues of the validation split."""
-
-    run: Path
-    finished: bool
-    step: int
-    total_steps: int | None
-    residues: int
-    tokens: int
-    minutes: float
-    valid_loss: float | None
-    perplexity: float | None
-    best: Path | None
 
 
 def pretrain(recipe: Recipe, options: RunOptions, progress: Progress, now: Now = time.monotonic) -> Summary:
@@ -88,7 +48,7 @@ def pretrain(recipe: Recipe, options: RunOptions, progress: Progress, now: Now =
         if not ranks.is_first:
             progress = SilentProgress()
         with ranks.together():
-            begun = _check(recipe, options, ranks, progress)
+            begun = check_beginning(recipe, options, ranks, progress)
             if ranks.is_first:
                 stack.enter_context(run_lock(options.out))
         stop = stack.enter_context(StopSignals())
@@ -104,30 +64,6 @@ def pretrain(recipe: Recipe, options: RunOptions, progress: Progress, now: Now =
         run = TrainingRun(trainer, options, begun.record, begun.valid, progress, now)
         stack.callback(run.close)
         return run.train(stop)
-
-
-@dataclass(frozen=True, eq=False)
-class Begun:
-    """What a run goes out from; `weights` are those of another model, if it begins with one."""
-
-    train: Corpus
-    valid: Corpus | None
-    record: RunRecord
-    weights: Mapping[str, torch.Tensor] | None
-
-
-def _check(recipe: Recipe, options: RunOptions, ranks: Ranks, progress: Progress) -> Begun:
-    train, valid = _open_corpus(recipe, options.corpus, verify=ranks.is_first and not options.resume)
-    if options.resume:
-        record = check_record(options.out, recipe, train.fingerprint, options.minutes)
-        if changed := changed_environment(record):
-            progress.say(changed)
-        return Begun(train, valid, record, None)
-    if ranks.is_first:
-        require_no_run(options.out)
-    beginning = read_beginning(options.init, recipe) if options.init else None
-    record = RunRecord.of(recipe, train.fingerprint, options.minutes, beginning.record if beginning else None)
-    return Begun(train, valid, record, beginning.weights if beginning else None)
 
 
 class TrainingRun:
@@ -321,7 +257,7 @@ class TrainingRun:
         if state is None:
             self.progress.say("no checkpoint yet: beginning again")
             if self.record.init:
-                self.trainer.model.load_state_dict(read_again(self.record.init, self.recipe).weights)
+                self.trainer.model.load_state_dict(read_initial_model_again(self.record.init, self.recipe).weights)
             return plan, 0
         if found:
             for line in (*found.refused, f"going on from {found.folder}"):
@@ -368,14 +304,3 @@ def _require_room(trainer: Trainer, options: RunOptions) -> None:
     # A new one is written before an old one goes; a run that is resumed has its share on the disk already.
     num_states = 1 if options.resume else trainer.recipe.keep_checkpoints + 1
     require_free_space(options.out, num_states * num_state_bytes + 2 * num_model_bytes)
-
-
-def _open_corpus(recipe: Recipe, folder: Path, verify: bool) -> tuple[Corpus, Corpus | None]:
-    train = Corpus.open(folder, verify=verify)
-    if train.vocab.fingerprint != recipe.vocab.fingerprint:
-        raise UserError(
-            f"{folder}: was prepared with another vocabulary than recipe {recipe.name} uses; "
-            f"prepare it with --vocab {recipe.vocabulary}"
-        )
-    valid = Corpus.open(folder, "valid", verify) if "valid" in train.manifest.splits else None
-    return train, valid

@@ -1,0 +1,47 @@
+"""Where a run reads and writes and how long it may take, and how it stands when its process ends."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from openankh.errors import UserError
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where a run reads and writes, and how long.
+
+    `minutes` is the budget of the whole run, which its schedule is planned for; `slice_minutes` stops this process
+    after so long with a checkpoint, to be resumed. `licence` (SPDX) is told of the model, `init` names the model whose
+    weights a new run begins with.
+    """
+
+    corpus: Path
+    out: Path
+    resume: bool = False
+    minutes: float | None = None
+    slice_minutes: float | None = None
+    device: str = "cpu"
+    licence: str = ""
+    init: str | None = None
+
+    def __post_init__(self) -> None:
+        for option, minutes in (("--minutes", self.minutes), ("--slice-minutes", self.slice_minutes)):
+            if minutes is not None and not 0 < minutes < math.inf:
+                raise UserError(f"{option} {minutes}: give a number of minutes above 0")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run stands when its process ends; `perplexity` is that of hidden residues of the validation split."""
+
+    run: Path
+    finished: bool
+    step: int
+    total_steps: int | None
+    residues: int
+    tokens: int
+    minutes: float
+    valid_loss: float | None
+    perplexity: float | None
+    best: Path | None
