@@ -54,7 +54,7 @@ def test_every_experiment_trains(experiment: Experiment, corpus: Corpus) -> None
 def test_experiments_are_runs_by_name_at_every_scale(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_named("exp8") == experiment_named("8", "paper").recipe
     assert run_named("exp8-tiny", ["seed=3"]) == changed(experiment_named("8", "tiny").recipe, ["seed=3"])
-    for name, told in (("exp8-tyni", "did you mean 'tiny'"), ("exp99", "exp0 to exp25"), ("nanno", "mean 'nano'")):
+    for name, told in (("exp8-smal", "did you mean 'small'"), ("exp99", "exp0 to exp25"), ("nanno", "mean 'nano'")):
         with pytest.raises(UserError, match=told):
             run_named(name)
     assert cli.main(["pretrain", "--list", "--json"]) == 0
