@@ -33,6 +33,7 @@ from openankh.provenance import (
     write_manifest,
 )
 from openankh.published import Alphabet
+from openankh.safetensors_file import TensorEntry
 from openankh.tokenizer_files import read_vocab, vocab_files, write_tokenizer
 from openankh.vocab import EOS, PAD, Vocab
 from openankh.vocabulary_check import RESIDUE_IDS, check_vocabulary, residue_ids
@@ -101,11 +102,12 @@ def load_model(
 ) -> Checkpoint:
     """Read a model, or its encoder alone, from a Hugging Face T5 folder; ours or one that transformers saved.
 
-    Weights are turned to `dtype` as they are read (None: kept as stored); the decoder's are not read where the part is
-    the encoder. Where the folder has an `openankh.json` the sizes of the files are checked and, with `verify`, their
-    SHA-256. `trust_pickle` allows `pytorch_model.bin` where there is nothing else. `alphabet` is what is known of a
-    published model's vocabulary. Raises UserError naming the file, and the tensor where there is one, for whatever is
-    missing, damaged, of a wrong shape or of another architecture, and for a tokenizer of another model.
+    Weights are turned to `dtype` as they are read (None: kept as stored), norms to nothing narrower than they are
+    stored in; the decoder's are not read where the part is the encoder. Where the folder has an `openankh.json` the
+    sizes of the files are checked and, with `verify`, their SHA-256. `trust_pickle` allows `pytorch_model.bin` where
+    there is nothing else. `alphabet` is what is known of a published model's vocabulary. Raises UserError naming the
+    file, and the tensor where there is one, for whatever is missing, damaged, of a wrong shape or of another
+    architecture, and for a tokenizer of another model.
     """
     folder = _model_folder(folder)
     if manifest := read_manifest(folder):
@@ -271,9 +273,14 @@ def _read_tensors(
 ) -> Iterator[tuple[str, Tensor]]:
     for name, source in sources.items():
         try:
-            yield name, weights.read(source, dtype, device)
+            yield name, weights.read(source, _type_in_memory(weights.entry(source), dtype), device)
         except torch.OutOfMemoryError as error:
             raise UserError(f"{folder}: its weights do not fit on {device}; take bf16 or another device") from error
+
+
+def _type_in_memory(entry: TensorEntry, dtype: torch.dtype | None) -> torch.dtype | None:
+    """`dtype`, but for a norm nothing narrower than it is stored in: its few numbers scale whole states."""
+    return torch.promote_types(entry.dtype, dtype) if dtype and len(entry.shape) == 1 else dtype
 
 
 def save_model(
