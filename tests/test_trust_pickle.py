@@ -1,13 +1,18 @@
-"""A model whose weights are a pickle is read when asked for by name, and only then."""
+"""A model whose weights are a pickle is read when asked for by name, and only then; every verb has a way to ask."""
 
+import inspect
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from cyclopts import App
 from safetensors.torch import load_file
 
 from openankh.cli import main
+from openankh.cli.app import build_app
 from openankh.model_names import resolve
 
 SAMPLE = Path(__file__).parent / "data" / "sample.fasta"
@@ -25,3 +30,19 @@ def test_embed_reads_a_pickle_of_tensors_only_when_asked_to(tmp_path: Path, caps
     assert not (tmp_path / "out.npz").exists()
     assert main([*command, "--trust-pickle"]) == 0
     assert (tmp_path / "out.npz").exists()
+
+
+def commands(app: App) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Every verb, and every verb under a verb, with the function behind it."""
+    for name in app:
+        if not name.startswith("-"):
+            if app[name].default_command is not None:
+                yield name, app[name].default_command
+            yield from commands(app[name])
+
+
+def test_every_verb_that_takes_a_model_takes_what_says_how_it_may_be_fetched_and_read() -> None:
+    verbs = {name: set(inspect.signature(function).parameters) for name, function in commands(build_app())}
+    taking = {name for name, parameters in verbs.items() if parameters & {"model", "init"}}
+    assert "embed" in taking
+    assert {name for name in taking if not verbs[name] >= {"trust_pickle", "offline"}} == set()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Group, Parameter
 
 from openankh.cli import report
-from openankh.cli.options import Json, Quiet
+from openankh.cli.options import Json, Offline, Quiet, TrustPickle
 from openankh.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ Threads = Annotated[int | None, Parameter(help="CPU threads; the same number giv
 TrainingDevice = Annotated[str, Parameter(help="auto, cpu, cuda or cuda:N; auto takes a GPU when it sees one.")]
 Licence = Annotated[str, Parameter(help="The model's licence, an SPDX name such as CC-BY-4.0, told in its folder.")]
 Init = Annotated[
-    str | None, Parameter(help="Begin with the weights of this model, a name or folder, instead of new ones.")
+    str | None, Parameter(help="Begin with the weights of this model, named as -m elsewhere, instead of new ones.")
 ]
 ListRecipes = Annotated[bool, Parameter(name="--list", negative=(), help="Show the recipes and stop.")]
 ShowSettings = Annotated[
@@ -61,6 +61,8 @@ def pretrain(
     device: TrainingDevice = "auto",
     licence: Licence = "",
     init: Init = None,
+    trust_pickle: TrustPickle = False,
+    offline: Offline = False,
     list_recipes: ListRecipes = False,
     show_settings: ShowSettings = False,
     json: Json = False,
@@ -93,7 +95,9 @@ def pretrain(
         if threads < 1:
             raise UserError(f"--threads {threads}: give at least 1")
         torch.set_num_threads(threads)
-    options = RunOptions(corpus, out, resume, minutes, slice_minutes, _device(device), licence, init)
+    options = RunOptions(
+        corpus, out, resume, minutes, slice_minutes, _device(device), licence, init, trust_pickle, offline
+    )
     with _progress(quiet) as progress:
         try:
             summary = run(chosen, options, progress)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from openankh.checkpoint import load_model, resolve
+from openankh.checkpoint import load_named_model
 from openankh.corpus import Corpus
 from openankh.errors import UserError
 from openankh.pretraining.progress import Progress
@@ -26,10 +26,10 @@ class InitialModel:
     record: Mapping[str, str]
 
 
-def read_initial_model(name: str, recipe: Recipe) -> InitialModel:
+def read_initial_model(name: str, recipe: Recipe, options: RunOptions) -> InitialModel:
     """The model of that name or folder; UserError where it is not of the recipe's shape and vocabulary."""
-    folder = resolve(name)
-    loaded = load_model(folder, dtype=torch.float32)
+    trust_pickle, offline = options.trust_pickle, options.offline
+    loaded = load_named_model(name, dtype=torch.float32, trust_pickle=trust_pickle, offline=offline)
     if changed := differences(to_json(recipe.model), to_json(loaded.model.config)):
         key = changed[0]
         raise UserError(
@@ -38,14 +38,16 @@ def read_initial_model(name: str, recipe: Recipe) -> InitialModel:
         )
     if loaded.vocab.fingerprint != recipe.vocab.fingerprint:
         raise UserError(f"--init {name}: its vocabulary is not the one of recipe {recipe.name} ({recipe.vocabulary})")
-    known_as = str(Path(name).absolute()) if Path(name).is_dir() else name
+    assert loaded.place is not None
+    is_local = Path(name).is_dir() and not loaded.place.commit
+    known_as = str(Path(name).absolute()) if is_local else loaded.place.pinned_name
     record = {"name": known_as, "sha256": sha256_of_model(loaded.folder, loaded.manifest)}
     return InitialModel(loaded.model.state_dict(), record)
 
 
-def read_initial_model_again(record: Mapping[str, str], recipe: Recipe) -> InitialModel:
+def read_initial_model_again(record: Mapping[str, str], recipe: Recipe, options: RunOptions) -> InitialModel:
     """The model of a record, for a run that is begun again; UserError when it is another one by now."""
-    beginning = read_initial_model(record["name"], recipe)
+    beginning = read_initial_model(record["name"], recipe, options)
     if beginning.record != record:
         raise UserError(f"{record['name']}: not the model this run was begun with; begin a new run with --init")
     return beginning
@@ -71,7 +73,7 @@ def check_beginning(recipe: Recipe, options: RunOptions, ranks: Ranks, progress:
         return Begun(train, valid, record, None)
     if ranks.is_first:
         require_no_run(options.out)
-    beginning = read_initial_model(options.init, recipe) if options.init else None
+    beginning = read_initial_model(options.init, recipe, options) if options.init else None
     record = RunRecord.of(recipe, train.fingerprint, options.minutes, beginning.record if beginning else None)
     return Begun(train, valid, record, beginning.weights if beginning else None)
 

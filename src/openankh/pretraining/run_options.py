@@ -13,7 +13,7 @@ class RunOptions:
 
     `minutes` is the budget of the whole run, which its schedule is planned for; `slice_minutes` stops this process
     after so long with a checkpoint, to be resumed. `licence` (SPDX) is told of the model, `init` names the model whose
-    weights a new run begins with.
+    weights a new run begins with; `trust_pickle` and `offline` say how that may be read and fetched.
     """
 
     corpus: Path
@@ -24,6 +24,8 @@ class RunOptions:
     device: str = "cpu"
     licence: str = ""
     init: str | None = None
+    trust_pickle: bool = False
+    offline: bool = False
 
     def __post_init__(self) -> None:
         for option, minutes in (("--minutes", self.minutes), ("--slice-minutes", self.slice_minutes)):

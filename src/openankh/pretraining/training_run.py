@@ -257,7 +257,8 @@ class TrainingRun:
         if state is None:
             self.progress.say("no checkpoint yet: beginning again")
             if self.record.init:
-                self.trainer.model.load_state_dict(read_initial_model_again(self.record.init, self.recipe).weights)
+                initial = read_initial_model_again(self.record.init, self.recipe, self.options)
+                self.trainer.model.load_state_dict(initial.weights)
             return plan, 0
         if found:
             for line in (*found.refused, f"going on from {found.folder}"):
