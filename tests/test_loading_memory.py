@@ -96,7 +96,9 @@ def test_the_peak_of_memory_is_at_most_a_tenth_above_what_stays(tiny: Path, tmp_
     assert done.returncode == 0, done.stderr
     rows = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
     encoder = LARGE.num_encoder_parameters
-    assert [stays for stays, _, _ in rows] == [4 * encoder, 2 * encoder] * 3
+    kept, narrowed = [stays for stays, _, _ in rows][::2], [stays for stays, _, _ in rows][1::2]
+    assert kept == [4 * encoder] * 3
+    assert all(2 * encoder <= stays < 2.01 * encoder for stays in narrowed), "norms may stay as they are stored"
     for stays, peak, after in rows:
         assert peak <= 1.1 * stays, rows
         assert after <= 1.05 * stays, rows
