@@ -1,15 +1,18 @@
 """Several tasks trained at once: every protein gets one of them, whole, and each is measured apart."""
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import constants
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hub_server import laid_out
 from openankh import cli
 from openankh.errors import UserError
 from openankh.objectives import (
@@ -225,6 +228,20 @@ def test_a_run_that_began_with_a_model_is_begun_again_with_it(
     capsys.readouterr()
     assert begin(corpus, tmp_path / "two", "--resume") == 2
     assert "not the model this run was begun with" in capsys.readouterr().err
+
+
+def test_a_run_that_begins_with_a_model_of_the_hub_records_its_commit(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    assert begin(corpus, tmp_path / "first") == 0
+    best = tmp_path / "first" / "best"
+    laid_out(tmp_path / "cache", "ada/start", best, commit, {path.name for path in best.iterdir()})
+    assert begin(corpus, tmp_path / "second", "--init", "ada/start", "--offline") == 0
+    record = json.loads((tmp_path / "second" / "run.json").read_text())
+    assert record["init"]["name"] == f"ada/start@{commit}"
+    assert begin(corpus, tmp_path / "third", "--init", "ada/none", "--offline") == 2
 
 
 @pytest.mark.parametrize(
