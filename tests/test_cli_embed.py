@@ -3,12 +3,14 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,7 +50,7 @@ class Run:
     def __call__(self, output: str, *options: str, source: str | None = None) -> tuple[int, str, str]:
         """(exit code, stdout, stderr)."""
         model = () if "-m" in options else ("-m", str(self.models / "ankh"))
-        dtype = () if "--dtype" in options else ("--dtype", "fp32")
+        dtype = () if "--precision" in options else ("--precision", "fp32")
         source = str(self.fasta) if source is None else source
         code = cli.main(["embed", source, "-o", str(self.folder / output), *model, *dtype, "--device", "cpu", *options])
         shown = self._capsys.readouterr()
@@ -66,9 +68,14 @@ def run(tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]) -> Run
 def test_a_store_holds_every_protein_in_order_with_a_row_a_residue(run: Run) -> None:
     code, out, err = run("store", "--pool", "residues")
     assert (code, out) == (0, "")
-    assert err.splitlines()[0] == "1 lower-case residues read as capitals (--case error refuses them)"
-    assert err.splitlines()[1] == "1 final * dropped"
-    assert f"{run.folder / 'store'}: 4 proteins, 53 residues, one row a residue (16 numbers)" in err.splitlines()[2]
+    before, room, *changes, done = err.splitlines()
+    assert before == f"{run.fasta}: 4 proteins, 53 residues, the longest 28"
+    assert re.fullmatch(rf"{run.folder / 'store'}: 3\.7 kB to be written, [0-9.,]+ [GT]B free", room)
+    assert changes == [
+        "1 lower-case residues read as capitals (--case error refuses them)",
+        "1 final * dropped",
+    ]
+    assert f"{run.folder / 'store'}: 4 proteins, 53 residues, one row a residue (16 numbers)" in done
     store = EmbeddingStore.open(run.folder / "store")
     store.verify()
     assert list(store.ids) == IDS
@@ -119,9 +126,15 @@ def test_the_summary_in_json_counts_what_was_read_and_changed(run: Run) -> None:
         "prefix": "",
         "width": 16,
         "records_kept": 0,
+        "records_reused": 0,
+        "records_repeated": 0,
+        "records_overflowed": 0,
+        "memory_ran_out": 0,
+        "max_tokens": 4096,
     }
     assert {name: facts[name] for name in expected} == expected
-    assert facts["seconds"] > 0 and facts["residues_per_second"] > 0
+    assert facts["seconds"] > 0 and facts["residues_per_second"] > 0 and facts["seconds_expected"] > 0
+    assert facts["bytes_free"] > facts["bytes_to_write"] > 4 * 16 * 4
     assert len(facts["input_sha256"]) == len(facts["model_sha256"]) == 64
 
 
@@ -145,8 +158,8 @@ def test_options_reach_the_model_and_the_reader(run: Run) -> None:
 
 
 def test_bf16_is_kept_as_such_in_a_store_and_widened_elsewhere(run: Run) -> None:
-    run("store", "--dtype", "bf16")
-    run("out.npz", "--dtype", "bf16")
+    run("store", "--precision", "bf16")
+    run("out.npz", "--precision", "bf16")
     store = EmbeddingStore.open(run.folder / "store")
     assert store.provenance.dtype == "bf16"
     with np.load(run.folder / "out.npz") as file:
@@ -193,7 +206,7 @@ MISTAKES = {
     "unknown model": (["FASTA", "-o", "OUT.npz", "-m", "ankh-bas"], "did you mean ankh-base"),
     "layer too high": (["FASTA", "-o", "OUT.npz", "--layer", "3"], "layers 0 (its input) to 2, or -3 to -1"),
     "layer too low": (["FASTA", "-o", "OUT.npz", "--layer", "-4"], "layers 0 (its input) to 2, or -3 to -1"),
-    "layer no number": (["FASTA", "-o", "OUT.npz", "--layer", "last"], "--layer"),
+    "layer no number": (["FASTA", "-o", "OUT.npz", "--layer", "last"], "layer 'last': give a number, several"),
     "bad pool": (["FASTA", "-o", "OUT.npz", "--pool", "maen"], 'Did you mean "mean"'),
     "bad dtype": (["FASTA", "-o", "OUT.npz", "--dtype", "bf61"], 'Did you mean "bf16"'),
     "bad prefix": (["FASTA", "-o", "OUT.npz", "--prefix", "nul"], 'Did you mean "nlu"'),
@@ -297,27 +310,30 @@ def test_numbers_that_are_not_finite_are_never_written(run: Run) -> None:
     save_model(loud, ankh_vocab(), run.folder / "loud", Provenance("loud"))
     code, _, err = run("out.npz", "--dtype", "fp16", "-m", str(run.folder / "loud"))
     assert code == 2
-    assert "not finite in fp16; use fp32 or bf16" in err
+    assert "layer 2 reaches" in err and "fp16 ends at 65,504; give the output the dtype bf16 or fp32" in err
     assert "out.npz" not in run.names()
 
 
 def test_an_input_that_changes_while_it_is_read_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from openankh.cli import embed
+    from openankh import loaded
 
-    real = embed._load
+    real = loaded.load_embedder
 
-    def change_then_load(*arguments: object) -> object:
+    def change_then_load(*arguments: Any, **options: Any) -> object:
         run.fasta.write_text(FASTA.replace("MKV", "MKW"))
-        return real(*arguments)  # type: ignore[arg-type]
+        return real(*arguments, **options)
 
-    monkeypatch.setattr(embed, "_load", change_then_load)
+    monkeypatch.setattr(loaded, "load_embedder", change_then_load)
     code, _, err = run("out.npz")
     assert code == 2
     assert "changed while it was being read" in err
     assert run.names() == ["in.fasta"]
 
 
-MANY = "".join(f">P{number}\n{'MKTAYIAKQRQISFVKSHFSRQLEERLG' * (1 + number % 7)}\n" for number in range(60))
+MANY = "".join(
+    f">P{number}\n{'ACDEFGHIKLMNPQRSTVWY'[number % 20]}{'MKTAYIAKQRQISFVKSHFSRQLEERLG' * (1 + number % 7)}\n"
+    for number in range(100)
+)
 LIMITS = ShardLimits(num_residues=1000)
 OPTIONS = ("--pool", "residues", "--max-tokens", "300")
 KILLED = """
@@ -342,7 +358,7 @@ cli.main(sys.argv[1:])
 def kill(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the third acknowledged shard be the last thing a process does."""
     command = ["embed", str(run.fasta), "-o", str(run.folder / "store"), "-m", str(run.models / "ankh"), *OPTIONS]
-    done = subprocess.run([sys.executable, "-c", KILLED, *command, "--dtype", "fp32"], check=False)
+    done = subprocess.run([sys.executable, "-c", KILLED, *command, "--precision", "fp32"], check=False)
     assert done.returncode == -signal.SIGKILL
 
 

@@ -1,7 +1,7 @@
 """Embedding: exactly the residues' rows, in order, whatever the company, the budget or the memory."""
 
 from collections.abc import Iterator
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,57 +9,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from embedding_models import MIXED, MODELS, NUM_DECODER_LAYERS, NUM_LAYERS, VOCABS, proteins, relative_error, tiny_model
 from openankh.config import ModelConfig
-from openankh.embedding.batches import packed_tokens, token_batches
 from openankh.embedding.embedder import Embedder
-from openankh.embedding.options import EmbedOptions
-from openankh.embedding.survey import InputDigest, survey
+from openankh.embedding.options import EmbedOptions, parse_layers
+from openankh.embedding.survey import InputDigest, RepeatFinder, survey
+from openankh.embedding.tokens import decoder_tokens, packed_tokens
 from openankh.errors import UserError
 from openankh.fasta import Record
-from openankh.model import Ankh
-from openankh.store import POOLS, Pool
-from openankh.vocab import EOS, Vocab, ankh_vocab, openankh_vocab
-
-VOCABS = {"ankh": ankh_vocab(), "openankh": openankh_vocab()}
-NUM_LAYERS = 3
-
-
-def tiny_model(vocab: Vocab, seed: int = 0) -> Ankh:
-    torch.manual_seed(seed)
-    config = ModelConfig(
-        vocab_size=vocab.size,
-        d_model=24,
-        d_ff=40,
-        d_kv=8,
-        num_heads=3,
-        num_encoder_layers=NUM_LAYERS,
-        num_decoder_layers=0,
-    )
-    model = Ankh(config).eval()
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if weight.dim() == 2 and "bias" not in name and "shared" not in name:
-                weight.mul_(0.5)
-    return model
-
-
-MODELS = {name: tiny_model(vocab) for name, vocab in VOCABS.items()}
-
-
-def proteins(lengths: list[int], seed: int = 0) -> list[Record]:
-    generator = np.random.default_rng(seed)
-    letters = list("ACDEFGHIKLMNPQRSTVWYX")
-    return [
-        Record(f"P{number}", "", "".join(generator.choice(letters, length)), number + 1)
-        for number, length in enumerate(lengths)
-    ]
-
-
-def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
-
-
-MIXED = proteins([5, 1, 70, 33, 2, 200, 64, 64, 9, 120])
+from openankh.store import POOLS, STATES, Pool, States
+from openankh.vocab import EOS, PAD
 
 
 @pytest.mark.parametrize("vocab", VOCABS)
@@ -107,21 +66,89 @@ def test_pooling_is_over_the_residue_rows_alone(pool: Pool) -> None:
         np.testing.assert_allclose(array, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("layer", range(-NUM_LAYERS - 1, NUM_LAYERS + 1))
-def test_layers_are_numbered_as_hidden_states_of_transformers(layer: int) -> None:
+def hidden_states(record: Record) -> dict[States, list[np.ndarray]]:
+    """What transformers makes of a protein: the states of every layer, without the rows of `</s>` and `<pad>`."""
     transformers = pytest.importorskip("transformers")
-    vocab = VOCABS["ankh"]
-    model = MODELS["ankh"]
-    config = transformers.T5Config(**model.config.to_hf())
-    oracle = transformers.T5EncoderModel(config).eval()
+    vocab, model = VOCABS["ankh"], MODELS["ankh"]
+    oracle = transformers.T5Model(transformers.T5Config(**model.config.to_hf())).eval()
     state = model.state_dict()
-    oracle.load_state_dict({**state, "encoder.embed_tokens.weight": state["shared.weight"]}, strict=False)
-    record = proteins([40])[0]
-    tokens = torch.tensor([[*vocab.encode(record.sequence).tolist(), EOS]])
+    tied = {f"{stack}.embed_tokens.weight": state["shared.weight"] for stack in ("encoder", "decoder")}
+    oracle.load_state_dict({**{name: state[name] for name in state if name != "lm_head.weight"}, **tied})
+    ids = vocab.encode(record.sequence).tolist()
     with torch.inference_mode():
-        expected = oracle(input_ids=tokens, output_hidden_states=True).hidden_states[layer][0, :-1].numpy()
-    ((_, found),) = Embedder(model, vocab, EmbedOptions(pool="residues", layer=layer)).embed([record])
-    assert relative_error(found, expected) <= 2e-6
+        output = oracle(
+            input_ids=torch.tensor([[*ids, EOS]]),
+            decoder_input_ids=torch.tensor([[PAD, *ids]]),
+            output_hidden_states=True,
+        )
+    return {
+        "encoder": [states[0, :-1].numpy() for states in output.encoder_hidden_states],
+        "decoder": [states[0, 1:].numpy() for states in output.decoder_hidden_states],
+    }
+
+
+LAST: dict[States, int] = {"encoder": NUM_LAYERS, "decoder": NUM_DECODER_LAYERS}
+
+
+@pytest.mark.parametrize("states", STATES)
+def test_layers_are_numbered_as_hidden_states_of_transformers(states: States) -> None:
+    record = proteins([40])[0]
+    expected = hidden_states(record)[states]
+    assert len(expected) == LAST[states] + 1
+    for layer in range(-LAST[states] - 1, LAST[states] + 1):
+        options = EmbedOptions(pool="residues", layer=layer, states=states)
+        ((_, found),) = Embedder(MODELS["ankh"], VOCABS["ankh"], options).embed([record])
+        assert found.shape == (40, 24)
+        assert relative_error(found, expected[layer]) <= 2e-6
+
+
+@pytest.mark.parametrize("states", STATES)
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("layer", ["all", (2, 0), [-1, 1]])
+def test_several_layers_come_in_one_array_in_the_order_asked_for(states: States, pool: Pool, layer: Any) -> None:
+    model, vocab = MODELS["openankh"], VOCABS["openankh"]
+    several = Embedder(model, vocab, EmbedOptions(pool, layer, states=states))
+    last = LAST[states]
+    named = range(last + 1) if layer == "all" else layer
+    assert several.layers == tuple(number % (last + 1) for number in named)
+    ones = [Embedder(model, vocab, EmbedOptions(pool, number, states=states)).embed(MIXED) for number in named]
+    for (record, array), *alone in zip(several.embed(MIXED), *ones, strict=True):
+        rows = (len(record.sequence),) if pool == "residues" else ()
+        assert array.shape == (len(several.layers), *rows, 24) and array.flags.c_contiguous
+        np.testing.assert_array_equal(array, np.stack([one for _, one in alone]))
+
+
+def test_no_layer_beyond_the_highest_asked_for_is_run() -> None:
+    model = tiny_model(VOCABS["ankh"])
+    exact = dict(Embedder(model, VOCABS["ankh"], EmbedOptions(layer=(0, 2))).embed(MIXED))
+    model.encoder.blocks[2].own.SelfAttention.o.weight.data.fill_(torch.nan)
+    model.encoder.final_layer_norm.weight.data.fill_(torch.nan)
+    for record, array in Embedder(model, VOCABS["ankh"], EmbedOptions(layer=(0, 2))).embed(MIXED):
+        np.testing.assert_array_equal(array, exact[record])
+    with pytest.raises(UserError, match=r"record 'P0' \(line 1\): the model's numbers are not finite in layer 3"):
+        list(Embedder(model, VOCABS["ankh"]).embed(MIXED))
+
+
+def test_the_decoder_knows_residues_that_come_later_through_the_encoder_alone() -> None:
+    """Row i of the decoder's input is residue i: behind a decoder of one residue nothing of the next one is there."""
+    model = tiny_model(VOCABS["ankh"])
+    for block in model.decoder.blocks:
+        block.across.EncDecAttention.o.weight.data.zero_()
+    options = EmbedOptions(pool="residues", states="decoder")
+    start, longer = proteins([20])[0], proteins([30])[0]
+    assert longer.sequence.startswith(start.sequence)
+    (_, short), (_, long) = Embedder(model, VOCABS["ankh"], options).embed([start, longer])
+    assert relative_error(short, long[:20]) <= 1e-6
+    first = Record("first", "", longer.sequence[0], 1)
+    ((_, alone),) = Embedder(model, VOCABS["ankh"], options).embed([first])
+    assert relative_error(alone, long[:1]) <= 1e-6
+
+
+def test_a_model_without_a_decoder_has_none_of_its_states() -> None:
+    model = tiny_model(VOCABS["ankh"])
+    config = ModelConfig(**{**vars(model.config), "num_decoder_layers": 0})
+    with pytest.raises(UserError, match="this model has no decoder; use encoder"):
+        EmbedOptions(states="decoder").layers_of(config)
 
 
 @pytest.mark.parametrize("layer", [-5, 4, 100])
@@ -137,11 +164,48 @@ def test_a_layer_the_model_lacks_is_refused_with_the_legal_range(layer: int) -> 
         ("dtype", "fp8", "did you mean fp"),
         ("prefix", "nul", "did you mean nlu"),
         ("max_tokens", 0, "max_tokens is 0"),
+        ("precision", "fp8", "precision 'fp8': not one of auto, fp32, bf16, fp16, int8; did you mean fp"),
+        ("states", "encode", "did you mean encoder"),
+        ("layer", "last", "layer 'last': give a number, several in a list, or all"),
+        ("layer", (), "layer"),
+        ("layer", (1, "2"), "layer"),
+        ("layer", True, "layer"),
     ],
 )
 def test_an_option_that_does_not_exist_is_refused_with_the_nearest(field: str, value: object, message: str) -> None:
     with pytest.raises(UserError, match=message):
         EmbedOptions(**{field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("layers", [(1, 1), (-1, 3), [0, 2, -4]])
+def test_a_layer_named_twice_is_refused(layers: Any) -> None:
+    with pytest.raises(UserError, match="named twice"):
+        Embedder(MODELS["ankh"], VOCABS["ankh"], EmbedOptions(layer=layers))
+
+
+@pytest.mark.parametrize(
+    ("texts", "layer"),
+    [
+        (["-1"], -1),
+        (["24"], 24),
+        (["12,24"], (12, 24)),
+        (["12", "-1"], (12, -1)),
+        (["12, 24", "0"], (12, 24, 0)),
+        (["all"], "all"),
+    ],
+)
+def test_layers_are_read_from_text(texts: list[str], layer: Any) -> None:
+    assert parse_layers(texts) == layer
+
+
+@pytest.mark.parametrize("texts", [["last"], ["1,"], ["1;2"], ["all", "1"], ["1.5"], [""]])
+def test_text_that_names_no_layer_is_refused(texts: list[str]) -> None:
+    with pytest.raises(UserError, match="give a number, several with commas between them, or all"):
+        parse_layers(texts)
+
+
+def test_none_is_another_word_for_residues() -> None:
+    assert EmbedOptions(pool="none") == EmbedOptions(pool="residues")  # type: ignore[arg-type]  # pyright: ignore
 
 
 def test_the_prefix_is_used_where_the_vocabulary_has_it_and_refused_where_not() -> None:
@@ -165,21 +229,6 @@ def test_each_prefix_gives_other_numbers_and_as_many_rows() -> None:
     assert relative_error(results[0], results[1]) > 1e-4 < relative_error(results[0], results[2])
 
 
-@given(st.lists(st.integers(1, 30), max_size=30), st.integers(1, 60), st.integers(1, 2))
-@settings(max_examples=200, deadline=None)
-def test_every_record_is_in_exactly_one_batch_in_order_within_the_budget(
-    lengths: list[int], max_tokens: int, num_added: int
-) -> None:
-    records = proteins(lengths)
-    batches = list(token_batches(records, lambda: max_tokens, num_added))
-    assert [record for batch in batches for record in batch] == records
-    for batch in batches:
-        assert len(batch) == 1 or sum(len(record.sequence) + num_added for record in batch) <= max_tokens
-    for batch, following in pairwise(batches):
-        joined = [*batch, following[0]]
-        assert sum(len(record.sequence) + num_added for record in joined) > max_tokens
-
-
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=8), st.booleans())
 @settings(max_examples=100, deadline=None)
 def test_packed_tokens_are_prefix_residues_and_end_of_each_protein(lengths: list[int], has_prefix: bool) -> None:
@@ -189,6 +238,16 @@ def test_packed_tokens_are_prefix_residues_and_end_of_each_protein(lengths: list
     for record, start, end in zip(records, offsets, offsets[1:], strict=False):
         expected = [*([prefix_id] if has_prefix else []), *vocab.encode(record.sequence).tolist(), EOS]
         assert tokens[start:end].tolist() == expected
+    assert vocab.decode(tokens[places]) == "".join(record.sequence for record in records)
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=8))
+@settings(max_examples=50, deadline=None)
+def test_a_decoder_reads_pad_and_the_residues_of_each_protein(lengths: list[int]) -> None:
+    vocab, records = VOCABS["openankh"], proteins(lengths)
+    tokens, places, offsets = decoder_tokens(records, vocab)
+    for record, start, end in zip(records, offsets, offsets[1:], strict=False):
+        assert tokens[start:end].tolist() == [PAD, *vocab.encode(record.sequence).tolist()]
     assert vocab.decode(tokens[places]) == "".join(record.sequence for record in records)
 
 
@@ -204,52 +263,6 @@ def test_records_are_read_only_as_they_are_needed() -> None:
     for _ in range(25):
         next(pairs)
     assert len(taken) < 50
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory"),
-        MemoryError(),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9"),
-    ],
-)
-@pytest.mark.parametrize("limit", [30, 130, 210])
-def test_when_memory_runs_out_the_budget_is_halved_and_nothing_is_lost(
-    monkeypatch: pytest.MonkeyPatch, error: Exception, limit: int
-) -> None:
-    embedder = Embedder(MODELS["ankh"], VOCABS["ankh"], EmbedOptions(pool="residues"))
-    records = [record for record in MIXED if len(record.sequence) + 1 <= limit] * 3
-    expected = list(embedder.embed(records))
-    encode, failures = embedder.encoder.encode, []
-
-    def encode_with_little_memory(tokens: torch.Tensor, *rest: object) -> object:
-        if len(tokens) > limit:
-            failures.append(len(tokens))
-            raise error
-        return encode(tokens, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(embedder.encoder, "encode", encode_with_little_memory)
-    found = list(embedder.embed(records))
-    assert [record for record, _ in found] == records
-    for (_, array), (_, whole) in zip(found, expected, strict=True):
-        assert relative_error(array, whole) <= 1e-6
-    assert failures and len(failures) <= 12
-    assert embedder.max_tokens < 4096
-    num_failures = len(failures)
-    list(embedder.embed(records[:3]))
-    assert len(failures) == num_failures, "the smaller budget is kept"
-
-
-def test_a_protein_that_does_not_fit_alone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    embedder = Embedder(MODELS["ankh"], VOCABS["ankh"])
-
-    def never(*_: object) -> None:
-        raise MemoryError
-
-    monkeypatch.setattr(embedder.encoder, "encode", never)
-    with pytest.raises(UserError, match=r"record 'P5' \(200 residues\) does not fit in the memory of cpu"):
-        list(embedder.embed(MIXED[5:6]))
 
 
 def test_an_error_that_is_not_about_memory_is_raised_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,16 +287,12 @@ def test_bf16_models_give_their_numbers_as_float32_without_loss() -> None:
         assert relative_error(array, expected) < 2e-2
 
 
-def test_fp16_is_rounded_at_the_end_and_numbers_beyond_its_range_are_refused() -> None:
+def test_fp16_is_rounded_at_the_end() -> None:
     vocab = VOCABS["ankh"]
     exact = dict(Embedder(MODELS["ankh"], vocab, EmbedOptions()).embed(MIXED))
     for record, array in Embedder(MODELS["ankh"], vocab, EmbedOptions(dtype="fp16")).embed(MIXED):
         assert array.dtype == np.float16
         np.testing.assert_array_equal(array, exact[record].astype(np.float16))
-    loud = tiny_model(vocab)
-    loud.encoder.final_layer_norm.weight.data.mul_(1e6)
-    with pytest.raises(UserError, match=r"records P0 to P9: .*not finite in fp16; use fp32 or bf16"):
-        list(Embedder(loud, vocab, EmbedOptions(dtype="fp16")).embed(MIXED))
 
 
 def test_a_letter_the_vocabulary_lacks_is_named_with_its_record() -> None:
@@ -303,3 +312,20 @@ def test_the_input_digest_depends_on_ids_sequences_and_order_alone() -> None:
     assert digest.survey() == one
     assert survey(MIXED[::-1]).sha256 != one.sha256
     assert survey([Record("A", "", "MK", 1)]).sha256 != survey([Record("AM", "", "K", 1)]).sha256
+
+
+def test_repeats_are_counted_and_named_by_their_hashes() -> None:
+    one, other, third = proteins([5, 7, 9])
+    found = survey([one, other, one, third, Record("X", "", one.sequence, 9), other]).repeats
+    assert found is not None
+    assert (found.num_records, found.num_residues) == (3, 5 + 5 + 7)
+    assert found.hashes == {hash(one.sequence), hash(other.sequence)}
+    assert (nothing := survey(MIXED).repeats) and (nothing.num_records, nothing.hashes) == (0, frozenset())
+
+
+def test_repeats_are_not_looked_for_among_more_records_than_memory_is_for() -> None:
+    finder = RepeatFinder(max_records=3)
+    list(finder.passing(MIXED[:3]))
+    assert finder.repeats() is not None
+    list(finder.passing(MIXED[3:]))
+    assert finder.repeats() is None

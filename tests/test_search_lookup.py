@@ -54,8 +54,8 @@ def made(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def embed(fasta: Path, store: Path, models: Path, *options: str, model: str = "one", dtype: str = "fp32") -> None:
-    words = ["embed", str(fasta), "-o", f"{store}/", "-m", str(models / model), "--device", "cpu", "--dtype", dtype]
-    assert cli.main([*words, "--quiet", *options]) == 0
+    words = ["embed", str(fasta), "-o", f"{store}/", "-m", str(models / model), "--device", "cpu"]
+    assert cli.main([*words, "--precision", "fp32", "--dtype", dtype, "--quiet", *options]) == 0
 
 
 @pytest.fixture

@@ -2,13 +2,16 @@
 
 import re
 from difflib import get_close_matches
+from typing import cast
 
 import torch
 
 from openankh.errors import UserError
-from openankh.store import Dtype
+from openankh.precision import PRECISIONS, Precision
+from openankh.store import RESULTS, Dtype
 
 DTYPES = ("auto", "fp32", "bf16", "fp16")
+_TORCH_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -29,14 +32,24 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
-def choose_dtype(name: str, device: torch.device) -> tuple[Dtype, torch.dtype]:
-    """(type of the results, type of the arithmetic) of that name.
+def choose_dtype(name: str, device: torch.device, precision: Precision = "auto") -> tuple[Dtype, torch.dtype]:
+    """(type of the results, type of the weights) of that name.
 
     `auto` is bf16 where the device multiplies in it, else fp32; `fp16` computes in what `auto` would, for T5 overflows
-    in fp16, and is rounded to at the end. Raises UserError for another name.
+    in fp16, and is rounded to at the end. A `precision` other than auto decides the weights' type, and that of results
+    where the name is `auto`; int8 is made of weights as for auto. Raises UserError for another name.
     """
     if name not in DTYPES:
         raise UserError(f"dtype {name!r}: not one of {', '.join(DTYPES)}{_nearest(name, DTYPES)}")
+    if precision not in PRECISIONS:
+        raise UserError(f"precision {precision!r}: not one of {', '.join(PRECISIONS)}{_nearest(precision, PRECISIONS)}")
+    if precision == "auto":
+        return _choose_both(name, device)
+    weights = _choose_both("auto", device)[1] if precision == "int8" else _TORCH_TYPES[precision]
+    return cast(Dtype, name) if name != "auto" else RESULTS[precision], weights
+
+
+def _choose_both(name: str, device: torch.device) -> tuple[Dtype, torch.dtype]:
     if name == "bf16" or (name != "fp32" and multiplies_bf16(device)):
         return ("fp16" if name == "fp16" else "bf16"), torch.bfloat16
     return ("fp16" if name == "fp16" else "fp32"), torch.float32

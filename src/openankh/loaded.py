@@ -1,7 +1,7 @@
 """A model ready to use: `openankh.load(...)` gives it, and what models can do are its methods."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
 from pathlib import Path
@@ -9,18 +9,19 @@ from typing import Literal
 
 import torch
 
-from openankh.checkpoint import Checkpoint, Part, load_model
+from openankh.checkpoint import Checkpoint, Part, load_named_model
 from openankh.embedding.embedder import Embedder, Pair
-from openankh.embedding.options import EmbedOptions, Prefix
+from openankh.embedding.options import EmbedOptions, Layer, Prefix
 from openankh.errors import UserError
 from openankh.fasta import FastaReader, ReadOptions, Record
 from openankh.hardware import choose_device, choose_dtype
 from openankh.inference import Encoder, for_inference
 from openankh.licence import tell_licence
 from openankh.model import Ankh
-from openankh.model_names import ModelPlace, locate
+from openankh.model_names import ModelPlace
+from openankh.precision import Precision
 from openankh.provenance import Manifest, Provenance, sha256_of_model
-from openankh.store import Dtype, Pool
+from openankh.store import Dtype, Pool, States
 from openankh.vocab import Vocab
 
 DtypeChoice = Literal["auto", "fp32", "bf16", "fp16"]
@@ -31,9 +32,10 @@ Sequences = str | Path | Iterable[str | Record]
 class LoadedModel:
     """A model with its vocabulary, on a device.
 
-    `dtype` is what results are given in; arithmetic is in the weights' type, which never is fp16, since T5 overflows in
-    it. `manifest` is None for a folder that other software wrote. `licence` is that of the weights, "" where nobody
-    states one. `place` tells the repository and the commit of a model of the hub; `files` are those that were read.
+    `dtype` is what results are given in; arithmetic is in the weights' type, unless `precision` says otherwise; it is
+    fp16 only where that was asked for by name, since T5 overflows in it. `manifest` is None for a folder that other
+    software wrote. `licence` is that of the weights, "" where nobody states one. `place` tells the repository and the
+    commit of a model of the hub; `files` are those that were read.
     """
 
     name: str
@@ -45,6 +47,8 @@ class LoadedModel:
     licence: str = ""
     place: ModelPlace | None = None
     files: tuple[str, ...] | None = None
+    precision: Precision = "auto"
+    _encoders: dict[Precision, Encoder] = field(default_factory=dict, repr=False)
 
     @property
     def device(self) -> torch.device:
@@ -78,30 +82,37 @@ class LoadedModel:
         self,
         sequences: Sequences,
         *,
-        pool: Pool = "mean",
-        layer: int = -1,
+        pool: Pool | Literal["none"] = "mean",
+        layer: Layer = -1,
+        states: States = "encoder",
         prefix: Prefix = "auto",
+        dtype: Dtype | None = None,
+        precision: Precision = "auto",
         max_tokens: int | None = None,
         unknown: Literal["error", "x"] = "error",
     ) -> Iterator[Pair]:
         """Embed a FASTA file (a path, or "-"), or sequences or records in a list or any other iterable.
 
         Gives (record, array) in the order of the input, in constant memory: arrays (D,) for pool `mean` and `max`, and
-        (L, D) for `residues`, exactly one row a residue. The options are those of `EmbedOptions`; `unknown="x"` reads
-        unknown letters of a file as X. Raises UserError for options this model cannot serve, at once, and for sequences
-        it cannot read, when it comes to them.
+        (L, D) for `residues`, exactly one row a residue; of several layers (K, D) and (K, L, D). The options are those
+        of `EmbedOptions`; `precision` and `dtype` are as loaded where they are not given; `unknown="x"` reads unknown
+        letters of a file as X. Raises UserError for options this model cannot serve, at once, and for sequences it
+        cannot read, when it comes to them.
         """
-        embedder = self.embedder(EmbedOptions(pool, layer, self.dtype, prefix, max_tokens))
-        return embedder.embed(self._records(sequences, unknown))
+        options = EmbedOptions(pool, layer, dtype, prefix, max_tokens, precision, states)  # type: ignore[arg-type]  # pyright: ignore
+        return self.embedder(options).embed(self._records(sequences, unknown))
 
     def embedder(self, options: EmbedOptions) -> Embedder:
         """What `embed` runs, for callers who keep it."""
-        return Embedder(self.model, self.vocab, options, self._encoder)
+        if options.precision == "auto":
+            options = replace(options, precision=self.precision, dtype=options.dtype or self.dtype)
+        return Embedder(self.model, self.vocab, options, self._encoder(options.precision))
 
-    @cached_property
-    def _encoder(self) -> Encoder:
+    def _encoder(self, precision: Precision) -> Encoder:
         """The encoder as inference runs it, packed when it is first needed."""
-        return for_inference(self.model)
+        if precision not in self._encoders:
+            self._encoders[precision] = for_inference(self.model, precision)
+        return self._encoders[precision]
 
     def _records(self, sequences: Sequences, unknown: Literal["error", "x"]) -> Iterable[Record]:
         if isinstance(sequences, str | Path):
@@ -117,6 +128,7 @@ def load(
     device: str = "auto",
     dtype: DtypeChoice = "auto",
     *,
+    precision: Precision = "auto",
     part: Part = "all",
     revision: str | None = None,
     trust_pickle: bool = False,
@@ -128,26 +140,29 @@ def load(
     A name of the hub may end in `@REVISION` (a branch, tag or commit); `revision` says the same. What is not on this
     machine is fetched, which `offline` forbids. The licence of the weights is logged once a process.
     `device`: auto (a CUDA GPU where PyTorch sees one), cpu, cuda, cuda:N or mps. `dtype`: fp32, bf16, or fp16 for
-    results in half precision; auto is bf16 where the device computes in it, else fp32. `part="encoder"` is enough for
-    embedding and takes half the memory. `verify=False` leaves out the hashes of files, `trust_pickle` allows weights as
-    a pickle, which published names need not. Raises UserError in one line for whatever stands in the way.
+    results in half precision; auto is bf16 where the device computes in it, else fp32. `precision` is how it computes
+    where that is to be another type (fp16, which embedding guards) or int8. `part="encoder"` is enough for embedding
+    and takes half the memory. `verify=False` leaves out the hashes of files, `trust_pickle` allows weights as a pickle,
+    which published names need not. Raises UserError in one line for whatever stands in the way.
     """
     where = choose_device(device)
-    results, arithmetic = choose_dtype(dtype, where)
-    place = locate(name_or_folder, revision=revision, part=part, trust_pickle=trust_pickle, offline=offline)
-    checkpoint = load_model(
-        place.folder,
+    results, arithmetic = choose_dtype(dtype, where, precision)
+    checkpoint = load_named_model(
+        name_or_folder,
+        revision=revision,
         part=part,
         dtype=arithmetic,
         device=where,
-        trust_pickle=trust_pickle or place.is_published,
+        trust_pickle=trust_pickle,
         verify=verify,
-        alphabet=place.published.alphabet if place.published else None,
+        offline=offline,
     )
-    return _loaded(str(name_or_folder), checkpoint, place, results)
+    return _loaded(str(name_or_folder), checkpoint, results, precision)
 
 
-def _loaded(name: str, checkpoint: Checkpoint, place: ModelPlace, dtype: Dtype) -> LoadedModel:
+def _loaded(name: str, checkpoint: Checkpoint, dtype: Dtype, precision: Precision) -> LoadedModel:
+    place = checkpoint.place
+    assert place is not None
     licence = place.licence(checkpoint.manifest.provenance.licence if checkpoint.manifest else "")
     if licence or place.commit:
         tell_licence(name, licence)
@@ -161,7 +176,33 @@ def _loaded(name: str, checkpoint: Checkpoint, place: ModelPlace, dtype: Dtype) 
         licence,
         place,
         checkpoint.files,
+        precision,
     )
+
+
+def load_embedder(
+    name_or_folder: str | Path,
+    options: EmbedOptions,
+    device: str = "auto",
+    *,
+    trust_pickle: bool = False,
+    offline: bool = False,
+) -> tuple[Embedder, LoadedModel]:
+    """What embeds with these options and nothing else: it holds no more of the model than that takes.
+
+    The model beside it tells where its weights come from, and can do nothing any more. Raises UserError as `load`.
+    """
+    loaded = load(
+        name_or_folder,
+        device,
+        precision=options.precision,
+        part="encoder" if options.states == "encoder" else "all",
+        trust_pickle=trust_pickle,
+        offline=offline,
+    )
+    encoder = for_inference(loaded.model, options.precision, release=True)
+    options = replace(options, dtype=options.dtype or loaded.dtype)
+    return Embedder(loaded.model, loaded.vocab, options, encoder), loaded
 
 
 def _refuse_sequence_for_path(text: str, vocab: Vocab) -> None:

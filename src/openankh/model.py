@@ -24,7 +24,7 @@ Layer = TypeVar("Layer")
 
 @dataclass(frozen=True)
 class EncoderOutput:
-    """What the encoder returns: the layers asked for.
+    """What a stack returns: the layers asked for.
 
     `states[0]` is the embedded input, `states[n]` the output of layer n; as in transformers' `hidden_states` the last
     one has passed the final norm.
@@ -233,13 +233,26 @@ class Ankh(nn.Module):
 
     def decode_states(self, tokens_T: Tensor, documents: Documents, memory_SD: Tensor, sources: Documents) -> Tensor:
         """Decoder states after the final norm, (T, D), of target tokens already shifted right by `<pad>`."""
+        return self.decode_layers(tokens_T, documents, memory_SD, sources).last_TD
+
+    def decode_layers(
+        self,
+        tokens_T: Tensor,
+        documents: Documents,
+        memory_SD: Tensor,
+        sources: Documents,
+        layers: Collection[int] = (),
+    ) -> EncoderOutput:
+        """Decode target tokens, already shifted right by `<pad>`, up to the highest of `layers`; of none, to the last."""
         assert len(documents) == len(sources), f"{len(documents)} targets for {len(sources)} proteins"
         y_TD = self.embed_tokens(tokens_T, memory_SD.dtype)
         bias = self.decoder.bias(documents)
-        for block in self.decoder.blocks:
+
+        def run(block: Block, y_TD: Tensor) -> Tensor:
             y_TD = block.own(y_TD, documents, bias)
-            y_TD = block.feed_forward(block.across(y_TD, memory_SD, documents, sources))
-        return self.decoder.final_layer_norm(y_TD)
+            return block.feed_forward(block.across(y_TD, memory_SD, documents, sources))
+
+        return run_layers(y_TD, self.decoder.blocks, run, self.decoder.final_layer_norm, layers)
 
     def head(self, states_TD: Tensor) -> Tensor:
         """Logits over the vocabulary, (T, V)."""

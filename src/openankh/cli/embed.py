@@ -1,25 +1,25 @@
 """`openankh embed`: proteins of a FASTA file as vectors of numbers."""
 
 import os
-import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
 from openankh.cli import report, workers
-from openankh.cli.options import DEFAULT_MODEL, Device, Dtype, Json, Model, Offline, Quiet, Source, TrustPickle
+from openankh.cli.embedding_progress import Pace, plan_notes
+from openankh.cli.options import DEFAULT_MODEL, Device, Json, Model, Offline, Precision, Quiet, Source, TrustPickle
 
 if TYPE_CHECKING:
     from openankh.embedding.embedder import Embedder
     from openankh.embedding.options import EmbedOptions
-    from openankh.embedding.run import EmbedSummary, ModelIdentity
+    from openankh.embedding.run import EmbedSummary, Plan
     from openankh.embedding.survey import Survey
     from openankh.fasta import FastaReader, ReadCounts, Record
-    from openankh.loaded import DtypeChoice
-    from openankh.store import Target
+    from openankh.loaded import LoadedModel
+    from openankh.store import Pool, Target
 
 _WHAT = Group("What is made", sort_key=1)
 _HOW = Group("How sequences are read", sort_key=2)
@@ -32,18 +32,34 @@ Output = Annotated[
 ]
 Overwrite = Annotated[bool, Parameter(negative=(), help="Replace what stands at OUT, once the new one is whole.")]
 PoolChoice = Annotated[
-    Literal["mean", "max", "residues"],
-    Parameter(name="--pool", group=_WHAT, help="mean or max over the residues, or residues: one row each."),
+    Literal["mean", "max", "residues", "none"],
+    Parameter(name="--pool", group=_WHAT, help="mean or max over the residues, or residues (also none): one row each."),
 ]
 Layer = Annotated[
-    int, Parameter(group=_WHAT, help="-1: the encoder's output; 0 its input, n the output of its layer n.")
+    tuple[str, ...],
+    Parameter(
+        group=_WHAT,
+        negative=(),
+        allow_leading_hyphen=True,
+        consume_multiple=False,
+        help="-1: the output; 0 the input, n the output of layer n; several (12,24 or again --layer) or all: one each.",
+    ),
+]
+StatesChoice = Annotated[
+    Literal["encoder", "decoder"],
+    Parameter(name="--states", group=_WHAT, help="Of the encoder, or of the decoder as it reads the protein itself."),
 ]
 PrefixChoice = Annotated[
     Literal["auto", "nlu", "s2s", "none"],
     Parameter(name="--prefix", group=_WHAT, help="What stands in front: auto is nlu where the model has it."),
 ]
+OutputDtype = Annotated[
+    Literal["auto", "fp32", "fp16", "bf16"],
+    Parameter(name="--dtype", group=_WHAT, help="The numbers that are written; auto is the type computed in."),
+]
 MaxTokens = Annotated[
-    int | None, Parameter(group=_WHAT, help="Residues and marks computed at once; halved when memory runs out.")
+    int | None,
+    Parameter(group=_WHAT, help="Residues and marks computed at once; else chosen; halved when memory runs out."),
 ]
 Unknown = Annotated[
     Literal["error", "x"], Parameter(group=_HOW, help="A letter that the vocabulary lacks: refuse it, or read it as X.")
@@ -59,8 +75,10 @@ def embed(
     overwrite: Overwrite = False,
     model: Model = DEFAULT_MODEL,
     pool: PoolChoice = "mean",
-    layer: Layer = -1,
+    layer: Layer = ("-1",),
+    states: StatesChoice = "encoder",
     prefix: PrefixChoice = "auto",
+    dtype: OutputDtype = "auto",
     max_tokens: MaxTokens = None,
     unknown: Unknown = "error",
     case: Case = "upper",
@@ -68,7 +86,7 @@ def embed(
     ray: workers.Ray = None,
     ray_workers: workers.RayWorkers = None,
     device: Device = "auto",
-    dtype: Dtype = "auto",
+    precision: Precision = "auto",
     trust_pickle: TrustPickle = False,
     offline: Offline = False,
     json: Json = False,
@@ -76,38 +94,52 @@ def embed(
 ) -> None:
     """Proteins of a FASTA file as vectors of numbers.
 
-    Exactly one row a residue (--pool residues), or one a protein; in the order of the file, under their ids.
+    Exactly one row a residue (--pool residues), or one a protein; in the order of the file, under their ids. A folder
+    (-o NAME/) that was not finished is gone on with by the same command.
     """
     # Read when torch is imported. Its threads else burn their cores while they wait for each other, which on a machine
     # that others use as well was measured to cost a factor of a hundred.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-    from openankh.embedding.options import EmbedOptions
+    from openankh.embedding.options import EmbedOptions, parse_layers
     from openankh.fasta import FastaReader, ReadOptions
     from openankh.model_names import resolve
     from openankh.store import Target
     from openankh.tokenizer_files import read_vocab
 
-    options = EmbedOptions(pool, layer, prefix=prefix, max_tokens=max_tokens)
+    results = None if dtype == "auto" else dtype
+    rows: Pool = "residues" if pool == "none" else pool
+    options = EmbedOptions(rows, parse_layers(layer), results, prefix, max_tokens, precision, states)
     workers.check_options(device, devices, ray, ray_workers)
     target = workers.choose_destination(output, overwrite)
     with workers.locked(target):
-        folder = resolve(model, part="encoder", trust_pickle=trust_pickle, offline=offline)
+        part = "encoder" if states == "encoder" else "all"
+        folder = resolve(model, part=part, trust_pickle=trust_pickle, offline=offline)
         vocab = read_vocab(folder)
+        _require_layers(options, folder)
         reader = FastaReader(source, ReadOptions(vocab.letters, unknown, case))
         survey = _survey(reader, source, quiet)
         chosen = workers.choose_workers(device, devices, ray, ray_workers)
         if chosen.is_one and isinstance(target, Target):
-            embedder, identity = _load(model, folder, options, chosen.devices[0], dtype, trust_pickle, offline)
-            summary, where = _run(reader, target, embedder, identity, survey, quiet), str(embedder.device)
+            from openankh.loaded import load_embedder
+
+            embedder, loaded = load_embedder(
+                model, options, chosen.devices[0], trust_pickle=trust_pickle, offline=offline
+            )
+            run = _Run(reader, target, output, embedder, loaded, survey, quiet)
+            summary, facts = run.embed(), run.facts
+            where = str(embedder.device)
         else:
             from openankh.fleet.job import Job
             from openankh.fleet.run import FleetRun
 
-            job = Job(model, options, dtype, trust_pickle, offline)
+            job = Job(model, options, trust_pickle, offline)
             summary = workers.embed_by(chosen, job, FleetRun(reader, target, survey, overwrite), quiet)
-            where = chosen.shown
-    _report(output, target.format if isinstance(target, Target) else "store", where, summary, json, quiet)
+            where, facts = chosen.shown, {}
+    form = target.format if isinstance(target, Target) else "store"
+    _tell(output, summary, quiet)
+    if json:
+        report.result({"output": output, "format": form, "device": where, **facts, **_facts(summary)}, as_json=True)
 
 
 def _survey(reader: "FastaReader", source: str, quiet: bool) -> "Survey | None":
@@ -128,74 +160,102 @@ def _watched(reader: "FastaReader", bar: report.Bar) -> Iterator["Record"]:
         yield record
 
 
-def _load(
-    name: str,
-    folder: Path,
-    options: "EmbedOptions",
-    device: str,
-    dtype: "DtypeChoice",
-    trust_pickle: bool,
-    offline: bool,
-) -> tuple["Embedder", "ModelIdentity"]:
-    """The model's encoder, once it is known that the options suit it."""
+def _require_layers(options: "EmbedOptions", folder: Path) -> None:
+    """Refuse layers that the model lacks before its weights are read."""
     from openankh.checkpoint import read_config
-    from openankh.embedding.embedder import Embedder
-    from openankh.embedding.run import ModelIdentity
-    from openankh.inference import for_inference
-    from openankh.loaded import load
 
-    options.layer_of(read_config(folder).num_encoder_layers)
-    loaded = load(name, device, dtype, part="encoder", trust_pickle=trust_pickle, offline=offline)
-    encoder = for_inference(loaded.model, release=True)
-    embedder = Embedder(loaded.model, loaded.vocab, replace(options, dtype=loaded.dtype), encoder)
-    return embedder, ModelIdentity(loaded.pinned_name, loaded.sha256)
+    options.layers_of(read_config(folder))
 
 
-def _run(
-    reader: "FastaReader",
-    target: "Target",
-    embedder: "Embedder",
-    identity: "ModelIdentity",
-    survey: "Survey | None",
-    quiet: bool,
-) -> "EmbedSummary":
-    from openankh.embedding.run import embed_file
-    from openankh.store import num_unfinished
+@dataclass
+class _Run:
+    """An embedding by this process, told as it goes; `facts` are those of its plan."""
 
-    clock = time.perf_counter()
-    kept: int | None = None
+    reader: "FastaReader"
+    target: "Target"
+    output: str
+    embedder: "Embedder"
+    loaded: "LoadedModel"
+    survey: "Survey | None"
+    quiet: bool
+    facts: dict[str, Any] = field(default_factory=dict)
 
-    with report.progress("embedding", survey.num_residues if survey else None, unit="residues", quiet=quiet) as bar:
+    def embed(self) -> "EmbedSummary":
+        """Do it; when it is stopped, say what is safe and how to go on."""
+        from openankh.embedding.run import ModelIdentity, embed_file
 
-        def show(num_records: int, num_residues: int) -> None:
-            nonlocal kept
-            kept = num_residues if kept is None else kept
-            rate = (num_residues - kept) / (time.perf_counter() - clock)
-            bar.reach(num_residues, note=f"{num_records:,} proteins, {rate:,.0f} residues/s")
+        identity = ModelIdentity(self.loaded.pinned_name, self.loaded.sha256)
+        total = self.survey.num_residues if self.survey else None
+        with report.progress("embedding", total, unit="residues", quiet=self.quiet) as bar:
+            pace = Pace(bar, total, self.quiet)
+            try:
+                return embed_file(
+                    self.reader, self.target, self.embedder, identity, self.survey, pace.show, self._tell_plan
+                )
+            except BaseException:
+                if pace.has_begun:
+                    report.note(self._what_is_safe(), quiet=self.quiet)
+                raise
+            finally:
+                self.facts["seconds_expected"] = pace.seconds_expected and round(pace.seconds_expected, 1)
 
-        try:
-            return embed_file(reader, target, embedder, identity, survey, show)
-        except BaseException:
-            if kept is not None and (num_safe := num_unfinished(target)):
-                report.note(f"{num_safe:,} proteins are safe; the same command goes on after them", quiet=quiet)
-            raise
+    def _tell_plan(self, plan: "Plan") -> None:
+        for text in plan_notes(self.reader.name, self.output, plan):
+            report.note(text, quiet=self.quiet)
+        repeats = plan.repeats
+        self.facts |= {
+            "bytes_to_write": plan.num_bytes,
+            "bytes_free": plan.free_bytes,
+            "records_repeated": repeats.num_records if repeats else None,
+        }
+
+    def _what_is_safe(self) -> str:
+        from openankh.store import num_unfinished
+
+        if num_safe := num_unfinished(self.target):
+            return f"{num_safe:,} proteins are safe; the same command goes on after them"
+        if self.target.format == "store":
+            return "no part of the output was whole yet; the same command begins again"
+        return "nothing was written; an output that is a folder (-o NAME/) goes on where it stopped"
 
 
-def _report(output: str, form: str, device: str, summary: "EmbedSummary", json: bool, quiet: bool) -> None:
+def _tell(output: str, summary: "EmbedSummary", quiet: bool) -> None:
+    """What was done, and what was changed on the way."""
     counts, provenance = summary.counts, summary.provenance
-    rate = round(summary.residues_embedded / max(summary.seconds, 1e-9))
-    for text in _changes(counts):
+    for text in (*_changes(counts), *_incidents(summary)):
         report.note(text, quiet=quiet)
     rows = "one row a residue" if provenance.is_per_residue else f"the {provenance.pool} of each protein"
+    layers = f" of {provenance.num_layers} layers" if provenance.num_layers > 1 else ""
     report.note(
-        f"{output}: {counts.records:,} proteins, {counts.residues:,} residues, {rows} ({provenance.width} numbers), "
-        f"in {summary.seconds:.1f} s ({rate:,} residues/s)",
+        f"{output}: {counts.records:,} proteins, {counts.residues:,} residues, {rows}{layers} "
+        f"({provenance.width} numbers), in {summary.seconds:.1f} s ({summary.residues_per_second:,} residues/s)",
         quiet=quiet,
     )
-    if json:
-        facts = {"output": output, "format": form, "device": device, **asdict(counts), **provenance.to_json()}
-        timing = {"seconds": round(summary.seconds, 3), "residues_per_second": rate}
-        report.result({**facts, "records_kept": summary.records_kept, **timing}, as_json=True)
+
+
+def _incidents(summary: "EmbedSummary") -> Iterator[str]:
+    """What went otherwise than a user would think, where anything did."""
+    if summary.records_reused:
+        yield f"{summary.records_reused:,} proteins had the sequence of another and were not computed again"
+    if summary.records_overflowed:
+        yield f"{summary.records_overflowed:,} proteins overflowed fp16 and were computed again in fp32"
+    if summary.num_halvings:
+        yield f"memory ran out {summary.num_halvings:,} times; batches went down to {summary.max_tokens:,} tokens"
+
+
+def _facts(summary: "EmbedSummary") -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        **asdict(summary.counts),
+        **summary.provenance.to_json(),
+        "records_kept": summary.records_kept,
+        "records_reused": summary.records_reused,
+        "records_overflowed": summary.records_overflowed,
+        "memory_ran_out": summary.num_halvings,
+        "max_tokens": summary.max_tokens,
+        "seconds": round(summary.seconds, 3),
+        "residues_per_second": summary.residues_per_second,
+    }
 
 
 def _changes(counts: "ReadCounts") -> Iterator[str]:

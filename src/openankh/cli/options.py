@@ -9,7 +9,7 @@ A verb is one function in a file of its own, its parameters annotated; it import
         *,
         model: Model = DEFAULT_MODEL,
         device: Device = "auto",
-        dtype: Dtype = "auto",
+        precision: Precision = "auto",
         trust_pickle: TrustPickle = False,
         offline: Offline = False,
         json: Json = False,
@@ -73,6 +73,15 @@ Dtype = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
     Parameter(
         name="--dtype", group=EVERYWHERE, help="Arithmetic of the model; auto is the fastest one that is safe here."
+    ),
+]
+
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16", "int8"],
+    Parameter(
+        name="--precision",
+        group=EVERYWHERE,
+        help="Arithmetic of the model; auto is bf16 where the device multiplies in it, else fp32; fp16 is guarded.",
     ),
 ]
 

@@ -1,6 +1,6 @@
-"""From the rows of all residues to one array a protein: their mean, their maximum, or the rows themselves.
+"""From the states of all residues to one array a protein: their mean, their maximum, or the rows themselves.
 
-N residues of all proteins end to end, D model width.
+N residues of all proteins end to end, B proteins, D model width, K layers.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,9 +16,14 @@ _POOLS: dict[Pool, Callable[[Tensor], Tensor]] = {
 }
 
 
-def pooled(rows_ND: Tensor, lengths: Sequence[int], pool: Pool) -> Tensor:
-    """The rows (N, D) themselves for `residues`, else one row a protein (B, D), computed in fp32 where it adds up."""
+def pooled(layers_ND: Sequence[Tensor], lengths: Sequence[int], pool: Pool) -> Tensor:
+    """The rows of all layers (K, N, D) for `residues`, else one row a layer and protein (K, B, D).
+
+    Computed in fp32 where it adds up.
+    """
     if pool == "residues":
-        return rows_ND
+        return layers_ND[0][None] if len(layers_ND) == 1 else torch.stack(list(layers_ND))
     reduce = _POOLS[pool]
-    return torch.stack([reduce(rows_LD) for rows_LD in rows_ND.split(list(lengths))])
+    return torch.stack(
+        [torch.stack([reduce(rows_LD) for rows_LD in rows_ND.split(list(lengths))]) for rows_ND in layers_ND]
+    )

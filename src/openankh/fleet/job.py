@@ -13,7 +13,6 @@ from openankh.store.shard import ShardContent
 
 if TYPE_CHECKING:
     from openankh.embedding.embedder import Embedder
-    from openankh.loaded import DtypeChoice
 
 OnBatch = Callable[[int, int], None]
 """Called after each batch with the proteins and residues of the part embedded so far."""
@@ -32,7 +31,7 @@ class Setup:
         for name, one, found in self.provenance.differences(theirs):
             raise UserError(
                 f"{where} would make {name} {found} where another worker makes {one}: workers must hold the same model "
-                "and compute alike; name devices of one kind, or say which with --dtype"
+                "and compute alike; name devices of one kind, or say how with --precision"
             )
 
 
@@ -45,7 +44,6 @@ class Job:
 
     model: str
     options: EmbedOptions
-    dtype: "DtypeChoice" = "auto"
     trust_pickle: bool = False
     offline: bool = False
     limits: ShardLimits | None = None
@@ -54,17 +52,13 @@ class Job:
         """The encoder on that device, in a process of its own; raises UserError for whatever stands in the way."""
         import torch
 
-        from openankh.embedding.embedder import Embedder
         from openankh.embedding.run import ModelIdentity, limits_for, provenance_of
-        from openankh.inference import for_inference
-        from openankh.loaded import load
+        from openankh.loaded import load_embedder
 
         torch.set_num_threads(num_threads)
-        loaded = load(
-            self.model, device, self.dtype, part="encoder", trust_pickle=self.trust_pickle, offline=self.offline
+        embedder, loaded = load_embedder(
+            self.model, self.options, device, trust_pickle=self.trust_pickle, offline=self.offline
         )
-        encoder = for_inference(loaded.model, release=True)
-        embedder = Embedder(loaded.model, loaded.vocab, replace(self.options, dtype=loaded.dtype), encoder)
         provenance = provenance_of(embedder, ModelIdentity(loaded.pinned_name, loaded.sha256), None)
         return embedder, Setup(provenance, self.limits or limits_for(embedder))
 

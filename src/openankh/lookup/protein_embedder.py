@@ -6,8 +6,7 @@ from openankh.embedding.embedder import Embedder
 from openankh.embedding.options import EmbedOptions
 from openankh.embedding.run import ModelIdentity
 from openankh.errors import UserError
-from openankh.inference import for_inference
-from openankh.loaded import load
+from openankh.loaded import load_embedder as loaded_embedder
 from openankh.lookup.vector_kind import ModelAccess, VectorKind
 
 
@@ -21,21 +20,13 @@ class ProteinEmbedder:
 
 def load_embedder(kind: VectorKind, access: ModelAccess) -> ProteinEmbedder:
     """Load the model; UserError when it is another than the one that made what is searched."""
-    loaded = load(
-        kind.model,
-        access.device,
-        kind.dtype,
-        part="encoder",
-        trust_pickle=access.trust_pickle,
-        offline=access.offline,
+    options = EmbedOptions(kind.pool, kind.layer, kind.dtype, kind.prefix, precision=kind.precision)
+    embedder, loaded = loaded_embedder(
+        kind.model, options, access.device, trust_pickle=access.trust_pickle, offline=access.offline
     )
     if kind.model_sha256 not in (None, loaded.sha256):
         raise UserError(
             f"model {kind.model}: not the one that {kind.searched} was embedded with (model_sha256 differs); "
             "name that one with -m, or embed again"
         )
-    options = EmbedOptions(kind.pool, kind.layer, loaded.dtype, kind.prefix)
-    options.layer_of(loaded.model.config.num_encoder_layers)
-    encoder = for_inference(loaded.model, release=True)
-    embedder = Embedder(loaded.model, loaded.vocab, options, encoder)
     return ProteinEmbedder(embedder, ModelIdentity(kind.model, loaded.sha256))

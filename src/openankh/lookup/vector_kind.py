@@ -1,15 +1,13 @@
-"""How proteins become the vectors that are searched: which model, pool, layer and type."""
+"""How proteins become the vectors that are searched: which model, pool and layer, computed and rounded how."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from openankh.embedding.options import Prefix
 from openankh.errors import UserError
+from openankh.precision import Precision
 from openankh.published import BUNDLED
-from openankh.store import Pool, Provenance
-
-if TYPE_CHECKING:
-    from openankh.loaded import DtypeChoice
+from openankh.store import Dtype, Pool, Provenance
 
 _PREFIXES: dict[str, Prefix] = {"": "none", "[NLU]": "nlu", "[S2S]": "s2s"}
 
@@ -25,7 +23,8 @@ class VectorKind:
     pool: Pool = "mean"
     layer: int = -1
     prefix: Prefix = "auto"
-    dtype: "DtypeChoice" = "auto"
+    precision: Precision = "auto"
+    dtype: Dtype | None = None
     searched: str = ""
 
     @classmethod
@@ -44,6 +43,7 @@ class VectorKind:
             provenance.pool,
             layer,
             prefix,
+            provenance.precision,
             provenance.dtype,
             searched,
         )

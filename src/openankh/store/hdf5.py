@@ -27,6 +27,7 @@ class Hdf5Writer:
     """An HDF5 file being written."""
 
     num_done = num_residues_done = 0
+    limits = None
 
     def __init__(self, file: "h5py.File", disk: SteadyFile, provenance: Provenance) -> None:
         self._file = file

@@ -29,6 +29,7 @@ class NpzWriter:
     """An NPZ file being written."""
 
     num_done = num_residues_done = 0
+    limits = None
 
     def __init__(self, archive: zipfile.ZipFile, provenance: Provenance) -> None:
         self._archive = archive

@@ -7,6 +7,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from openankh.store.journal import ShardLimits
+
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
@@ -23,6 +25,11 @@ class Output(Protocol):
     @property
     def num_done(self) -> int:
         """Proteins that an earlier run has left safely on disk: where to continue."""
+        ...
+
+    @property
+    def limits(self) -> ShardLimits | None:
+        """Where its shards end; None where it has none."""
         ...
 
     @property

@@ -34,6 +34,7 @@ class ParquetWriter:
     """A Parquet file being written, a row group at a time."""
 
     num_done = num_residues_done = 0
+    limits = None
 
     def __init__(self, file: "pq.ParquetWriter", provenance: Provenance) -> None:
         self._file = file

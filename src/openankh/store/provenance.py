@@ -12,6 +12,9 @@ Pool = Literal["mean", "max", "residues"]
 States = Literal["encoder", "decoder"]
 
 DTYPES: tuple[Dtype, ...] = ("fp32", "fp16", "bf16")
+RESULTS: dict[Precision, Dtype] = {"fp32": "fp32", "bf16": "bf16", "fp16": "fp16", "int8": "bf16"}
+"""The type that holds what was computed in a precision."""
+
 POOLS: tuple[Pool, ...] = ("mean", "max", "residues")
 STATES: tuple[States, ...] = ("encoder", "decoder")
 

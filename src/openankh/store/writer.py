@@ -48,6 +48,11 @@ class StoreWriter:
         """Residues that are safely on disk."""
         return self._journal.num_residues
 
+    @property
+    def limits(self) -> ShardLimits:
+        """Where its shards end."""
+        return self._journal.limits
+
     def write(self, batch: Sequence[Embedding]) -> None:
         """Append a batch, in input order. Shards end with a batch, so that a continued run forms the same batches."""
         for embedding in batch:
