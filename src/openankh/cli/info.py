@@ -10,15 +10,15 @@ from openankh.cli.options import Json, Quiet, Source
 
 
 def info(
-    path: Annotated[Source, Parameter(help="A file, a folder, or - for FASTA on standard input.")],
+    path: Annotated[Source, Parameter(help="A file, a folder, the name of a model, or - for FASTA on standard input.")],
     /,
     *,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """What a file or folder is, and its main facts.
+    """What a file or folder is, or a model of that name, and its main facts.
 
-    Knows model folders, corpora, embeddings (folder, HDF5, Parquet, NPZ), training runs and FASTA files.
+    Knows models (also those of the hub, of which nothing is fetched), corpora, embeddings (folder, HDF5, Parquet, NPZ), training runs and FASTA files.
     """
     from openankh.inspection import inspect
 
