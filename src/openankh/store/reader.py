@@ -35,7 +35,7 @@ class EmbeddingStore:
         self.folder = folder
         self.manifest = manifest
         self._firsts = [0, *accumulate(shard.num_records for shard in manifest.shards)]
-        self._shard: Callable[[int], Shard] = lru_cache(MAX_OPEN_SHARDS)(partial(_open_shard, folder, manifest))
+        self._shard = lru_cache(MAX_OPEN_SHARDS)(partial(_open_shard, folder, manifest))
         self._kept: dict[int, NDArray] = {}
 
     @classmethod
@@ -53,6 +53,17 @@ class EmbeddingStore:
                 found = "missing" if size is None else f"{size:,} bytes where {entry.size:,} were written"
                 raise UserError(f"{path}: {found}; {REMEDY}")
         return cls(folder, manifest)
+
+    def close(self) -> None:
+        """Let go of all files; what is read later opens them again."""
+        self._shard.cache_clear()
+        self._kept.clear()
+
+    def __enter__(self) -> "EmbeddingStore":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     def __reduce__(self) -> tuple[Callable[[Path], "EmbeddingStore"], tuple[Path]]:
         return EmbeddingStore.open, (self.folder,)

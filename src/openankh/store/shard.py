@@ -62,7 +62,7 @@ def write_shard(path: Path, content: ShardContent, provenance: Provenance) -> Sh
             "ids": ("U8", (int(id_ends[-1]),), 1),
         }
     )
-    rows = (to_stored(array, provenance.dtype).tobytes() for array in content.arrays)
+    rows = (_bytes_of(to_stored(array, provenance.dtype)) for array in content.arrays)
     tables = (id_ends.tobytes(), np.array(content.lengths, "<i8").tobytes(), *ids)
     digest = hashlib.sha256()
     with atomic_file(path, needed_bytes=size) as file:
@@ -70,6 +70,11 @@ def write_shard(path: Path, content: ShardContent, provenance: Provenance) -> Sh
             file.write(part)
             digest.update(part)
     return ShardEntry(path.name, size, digest.hexdigest(), len(ids), sum(content.lengths))
+
+
+def _bytes_of(array: NDArray) -> memoryview:
+    """The bytes of an array, copied only where they do not lie end to end."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def safetensors_header(tensors: Mapping[str, tuple[str, tuple[int, ...], int]]) -> tuple[bytes, int]:

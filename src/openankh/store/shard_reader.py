@@ -23,8 +23,8 @@ from openankh.store.provenance import Provenance
 from openankh.store.shard import ShardEntry
 
 MAX_HEADER_BYTES = 1 << 20
-CHUNK_BYTES = 4 << 20
-"""What `arrays` reads at once: it bounds the memory and makes the cost of a call small."""
+CHUNK_BYTES, SMALL_BYTES = 4 << 20, 1 << 16
+"""What `arrays` reads at once where proteins are small on the average: it makes the cost of a call small."""
 REMEDY = "copy the store again, or embed again"
 
 
@@ -59,6 +59,9 @@ class Shard:
 
     def arrays(self) -> Iterator[NDArray[np.floating]]:
         """The arrays of all its proteins, in order, in bounded memory."""
+        if self._num_rows * self._provenance.width * self._type.itemsize > SMALL_BYTES * len(self):
+            yield from map(self.__getitem__, range(len(self)))
+            return
         row_bytes = self._provenance.width * self._type.itemsize
         ends = self._row_ends
         first = first_row = 0
