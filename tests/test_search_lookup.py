@@ -161,6 +161,8 @@ def test_vectors_made_otherwise_are_refused_with_the_field_named(made: Path, mod
         Lookup.open(made / "mean", model=str(models / "other")).search(made / "q.fasta")
     with pytest.raises(UserError, match="pool is mean, not max"):
         Lookup.open(made / "mean", pool="max")
+    with pytest.raises(UserError, match="precision is fp32, not bf16"):
+        Lookup.open(made / "mean", precision="bf16")
 
 
 def test_another_rounding_is_told_and_no_hindrance(

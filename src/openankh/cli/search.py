@@ -3,13 +3,14 @@
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Group, Parameter
 
 from openankh.cli import report
-from openankh.cli.options import DEFAULT_MODEL, Device, Json, Offline, Quiet, Source, TrustPickle
+from openankh.cli.options import DEFAULT_MODEL, Device, Dtype, Json, Model, Offline, Quiet, Source, TrustPickle
 from openankh.errors import UserError
 
 if TYPE_CHECKING:
@@ -80,6 +81,10 @@ Layer = Annotated[
         group=_MODEL, help="Of a store of several layers the one to search; for FASTA only as in openankh embed."
     ),
 ]
+PrecisionChoice = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16", "int8"],
+    Parameter(name="--precision", group=_MODEL, help="For FASTA only: arithmetic of the model, as in openankh embed."),
+]
 Unknown = Annotated[
     Literal["error", "x"], Parameter(group=_MODEL, help="A letter that the model does not know: refuse it, or read X.")
 ]
@@ -109,6 +114,7 @@ def neighbours(
     model: ModelName = None,
     pool: PoolChoice = None,
     layer: Layer = None,
+    precision: PrecisionChoice = "auto",
     unknown: Unknown = "error",
     device: Device = "auto",
     trust_pickle: TrustPickle = False,
@@ -137,6 +143,7 @@ def neighbours(
             model=model,
             pool=pool,
             layer=layer,
+            precision=precision,
             like=_kind_of_queries(query, against, layer, model, pool),
             access=ModelAccess(device, trust_pickle, offline, unknown),
             cache=cache,
@@ -150,6 +157,52 @@ def neighbours(
         else:
             _write(answers, names, path)
     _report(lookup, counts, output, json, quiet)
+
+
+@search.command
+def cath(
+    *,
+    data: Annotated[
+        Path, Parameter(help="The folder with lookup_s20, val200 and test219 (.csv.gz: id, sequence, cath).")
+    ],
+    model: Model = DEFAULT_MODEL,
+    compare: Annotated[
+        bool,
+        Parameter(negative=(), help="Every layer, by mean and maximum, on val200; the best of them on test219."),
+    ] = False,
+    random: Annotated[int, Parameter(help="How many models of random weights are the control.")] = 3,
+    output: Annotated[
+        Path | None, Parameter(name=("--output", "-o"), help="A Markdown file for the tables; else they are printed.")
+    ] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    trust_pickle: TrustPickle = False,
+    offline: Offline = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """The CATH benchmark: how often the nearest domain has a query's class, architecture, topology and superfamily.
+
+    Beside it what needs no training, published models, and whether the reliabilities told were right.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+    from openankh.files import write_file_atomically
+    from openankh.loaded import load
+    from openankh.lookup.cath_benchmark import run_cath
+    from openankh.lookup.cath_report import markdown
+
+    loaded = load(model, device, dtype, part="encoder", trust_pickle=trust_pickle, offline=offline)
+    with _watching(quiet) as watcher:
+        result = run_cath(loaded, data, compare=compare, num_random=random, watcher=watcher)
+    if output is not None:
+        write_file_atomically(output, markdown(result))
+        report.note(f"{output}: the tables", quiet=quiet)
+    if json:
+        compared = [{**asdict(choice), "accuracy": accuracy} for choice, accuracy in result.compared.items()]
+        report.result({**vars(result), "compared": compared}, as_json=True)
+    elif output is None:
+        print(markdown(result), end="")
 
 
 class _Counts:

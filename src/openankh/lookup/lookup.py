@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from openankh.embedding.options import EmbedOptions
 from openankh.errors import UserError
 from openankh.fasta import Record
 from openankh.lookup.queries import QueryBatch, embedded_queries, identities_in, identities_of, stored_queries
 from openankh.lookup.vector_kind import ModelAccess, VectorKind
 from openankh.lookup.watching import SILENT, Watcher
+from openankh.precision import Precision
 from openankh.published import BUNDLED
 from openankh.search.agreement import require_comparable, roundings
 from openankh.search.answers import Answer, LabelNames, Neighbour
@@ -80,6 +82,7 @@ class Lookup:
         model: str | None = None,
         pool: Pool | None = None,
         layer: int | None = None,
+        precision: Precision = "auto",
         like: VectorKind | None = None,
         access: ModelAccess | None = None,
         cache: Path | str | None = None,
@@ -89,19 +92,21 @@ class Lookup:
 
         `labels`: a table or a FASTA file, see `openankh.search.labels`; with `label_names` alone the labels in the
         headers of the FASTA file searched. `approximate` searches through a faiss index kept beside the store. `model`,
-        `pool` and `layer` say how a FASTA file is embedded (the bundled model, mean, last layer unless said), or `like`
-        does; of a store `layer` chooses among several. Raises UserError for what cannot be searched.
+        `pool`, `layer` and `precision` say how a FASTA file is embedded (the bundled model, mean, last layer unless
+        said), or `like` does; of a store `layer` chooses among several. Raises UserError for what cannot be searched.
         """
         if metric not in METRICS:
             raise UserError(f"metric {metric!r}: not one of {', '.join(METRICS)}")
         path = Path(against)
         if os.path.isdir(path):
             vectors = StoreVectors(EmbeddingStore.open(path), layer)
-            _require_pool(vectors, pool)
+            _require_same(vectors, "pool", pool)
+            _require_same(vectors, "precision", None if precision == "auto" else precision)
             lookup = cls(vectors, metric, model_name=model, approximate=approximate, access=access, watcher=watcher)
         else:
             _require_fasta(path)
-            kind = like or VectorKind(model or BUNDLED, pool=pool or "mean", layer=-1 if layer is None else layer)
+            options = EmbedOptions(pool or "mean", -1 if layer is None else layer, precision=precision)
+            kind = like or VectorKind(model or BUNDLED, options)
             lookup = cls._of_fasta(path, kind, metric, approximate, access, cache, watcher)
         lookup._read_labels(labels, label_names)
         return lookup
@@ -118,10 +123,10 @@ class Lookup:
         watcher: Watcher,
     ) -> "Lookup":
         from openankh.lookup.embedded_fasta import embedded_fasta
-        from openankh.lookup.protein_embedder import load_embedder
+        from openankh.lookup.protein_embedder import load_protein_embedder
 
         access = access or ModelAccess()
-        model = load_embedder(kind, access)
+        model = load_protein_embedder(kind, access)
         store = embedded_fasta(path, model, access, None if cache is None else Path(cache), watcher)
         return cls(
             StoreVectors(store),
@@ -211,9 +216,9 @@ class Lookup:
     def _loaded_model(self) -> "ProteinEmbedder":
         """The model that makes vectors as those searched, loaded when it is first needed."""
         if self._model is None:
-            from openankh.lookup.protein_embedder import load_embedder
+            from openankh.lookup.protein_embedder import load_protein_embedder
 
-            self._model = load_embedder(self.kind, self._access)
+            self._model = load_protein_embedder(self.kind, self._access)
             there = self.store.provenance.precision
             if self._model.embedder.precision != there:
                 self._watcher.note(
@@ -265,10 +270,13 @@ class Lookup:
             )
 
 
-def _require_pool(vectors: StoreVectors, pool: Pool | None) -> None:
-    found = vectors.store.provenance.pool
-    if pool not in (None, found):
-        raise UserError(f"{vectors.store.folder}: pool is {found}, not {pool}; embed again, or leave out --pool")
+def _require_same(vectors: StoreVectors, field: str, wanted: str | None) -> None:
+    """UserError when the store was embedded otherwise than wanted."""
+    found = getattr(vectors.store.provenance, field)
+    if wanted not in (None, found):
+        raise UserError(
+            f"{vectors.store.folder}: {field} is {found}, not {wanted}; embed again, or leave out --{field}"
+        )
 
 
 def _require_fasta(path: Path, may_be_stream: bool = False) -> None:

@@ -1,21 +1,19 @@
-"""Every kind of pooled vector that a model can make of proteins, by one run of its encoder: layers and pools.
+"""Every kind of vector that a model can make of proteins, by one run of its encoder: of each layer, each pool.
 
-N proteins, D model width.
+N proteins, K layers, L residues, D model width.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from openankh.attention import Documents
-from openankh.embedding.batches import packed_tokens, token_batches
 from openankh.embedding.embedder import Embedder
-from openankh.embedding.pooling import pooled
 from openankh.fasta import Record
 from openankh.store import Pool
+
+OnResidues = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -26,30 +24,29 @@ class Choice:
     pool: Pool
 
 
-OnResidues = Callable[[int], None]
-
-
-@torch.inference_mode()
 def pooled_states(
     embedder: Embedder,
     sequences: Sequence[str],
-    choices: Collection[Choice],
+    pools: Sequence[Pool],
     on_residues: OnResidues = lambda num: None,
 ) -> dict[Choice, NDArray[np.float32]]:
-    """The vectors (N, D) of each kind; batches and prefix are those of the embedder."""
-    prefix = embedder.vocab.prefix_id(embedder.prefix) if embedder.prefix else None
+    """The vectors (N, D) of each layer that the embedder gives, of each pool (mean, max).
+
+    The embedder gives rows of residues; means are taken in float64.
+    """
+    assert embedder.pool == "residues", embedder.pool
     records = [Record(str(number), "", sequence, number) for number, sequence in enumerate(sequences)]
-    made: dict[Choice, list[NDArray[np.float32]]] = {choice: [] for choice in choices}
+    shape = (len(pools), len(embedder.layers), len(records), embedder.model.config.d_model)
+    made = np.empty(shape, np.float32)
     num_residues = 0
-    for batch in token_batches(records, lambda: embedder.max_tokens, 1 if prefix is None else 2):
-        tokens, places, offsets = packed_tokens(batch, embedder.vocab, prefix)
-        documents = Documents(tuple(offsets.tolist()))
-        layers = {choice.layer for choice in choices}
-        output = embedder.encoder.encode(torch.from_numpy(tokens).to(embedder.device), documents, layers)
-        lengths = [len(record.sequence) for record in batch]
-        for choice in choices:
-            rows_ND = output.states[choice.layer][torch.from_numpy(places).to(embedder.device)]
-            made[choice].append(pooled(rows_ND, lengths, choice.pool).float().cpu().numpy())
-        num_residues += sum(lengths)
+    for number, (record, array) in enumerate(embedder.embed(records)):
+        rows_KLD = array.reshape(len(embedder.layers), len(record.sequence), -1)
+        for at, pool in enumerate(pools):
+            made[at, :, number] = rows_KLD.mean(axis=1, dtype=np.float64) if pool == "mean" else rows_KLD.max(axis=1)
+        num_residues += len(record.sequence)
         on_residues(num_residues)
-    return {choice: np.concatenate(parts) for choice, parts in made.items()}
+    return {
+        Choice(layer, pool): made[at, place]
+        for at, pool in enumerate(pools)
+        for place, layer in enumerate(embedder.layers)
+    }

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 from openankh.embedding.embedder import Embedder
-from openankh.embedding.options import EmbedOptions
 from openankh.embedding.run import ModelIdentity
 from openankh.errors import UserError
-from openankh.loaded import load_embedder as loaded_embedder
+from openankh.loaded import load_embedder
 from openankh.lookup.vector_kind import ModelAccess, VectorKind
 
 
@@ -18,15 +17,14 @@ class ProteinEmbedder:
     identity: ModelIdentity
 
 
-def load_embedder(kind: VectorKind, access: ModelAccess) -> ProteinEmbedder:
+def load_protein_embedder(kind: VectorKind, access: ModelAccess) -> ProteinEmbedder:
     """Load the model; UserError when it is another than the one that made what is searched."""
-    options = EmbedOptions(kind.pool, kind.layer, kind.dtype, kind.prefix, precision=kind.precision)
-    embedder, loaded = loaded_embedder(
-        kind.model, options, access.device, trust_pickle=access.trust_pickle, offline=access.offline
+    embedder, loaded = load_embedder(
+        kind.model, kind.options, access.device, trust_pickle=access.trust_pickle, offline=access.offline
     )
     if kind.model_sha256 not in (None, loaded.sha256):
         raise UserError(
             f"model {kind.model}: not the one that {kind.searched} was embedded with (model_sha256 differs); "
             "name that one with -m, or embed again"
         )
-    return ProteinEmbedder(embedder, ModelIdentity(kind.model, loaded.sha256))
+    return ProteinEmbedder(embedder, ModelIdentity(loaded.pinned_name, loaded.sha256))
