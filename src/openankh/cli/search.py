@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Group, Parameter
 
 from openankh.cli import report
-from openankh.cli.options import DEFAULT_MODEL, Device, Dtype, Json, Model, Offline, Quiet, Source, TrustPickle
+from openankh.cli.options import DEFAULT_MODEL, Device, Json, Model, Offline, Precision, Quiet, Source, TrustPickle
 from openankh.errors import UserError
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def cath(
         Path | None, Parameter(name=("--output", "-o"), help="A Markdown file for the tables; else they are printed.")
     ] = None,
     device: Device = "auto",
-    dtype: Dtype = "auto",
+    precision: Precision = "auto",
     trust_pickle: TrustPickle = False,
     offline: Offline = False,
     json: Json = False,
@@ -192,7 +192,7 @@ def cath(
     from openankh.lookup.cath_benchmark import run_cath
     from openankh.lookup.cath_report import markdown
 
-    loaded = load(model, device, dtype, part="encoder", trust_pickle=trust_pickle, offline=offline)
+    loaded = load(model, device, precision=precision, part="encoder", trust_pickle=trust_pickle, offline=offline)
     with _watching(quiet) as watcher:
         result = run_cath(loaded, data, compare=compare, num_random=random, watcher=watcher)
     if output is not None:

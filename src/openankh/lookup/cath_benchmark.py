@@ -196,7 +196,8 @@ def _random_vectors(cath: Cath, model: LoadedModel, seed: int, watcher: Watcher)
     """Vectors by an encoder of the same shape with T5's own initial weights."""
     network = Ankh(replace(model.model.config, num_decoder_layers=0))
     initialise(network, model.vocab, "published", seed)
-    embedder = Embedder(network.eval().to(model.device), model.vocab, EmbedOptions("residues", -1, "fp32"))
+    options = EmbedOptions("residues", -1, "fp32", precision=model.precision)
+    embedder = Embedder(network.eval().to(model.device), model.vocab, options)
     by_set = _embedded(cath, embedder, ("mean",), f"embedding with random weights {seed}", watcher)
     return {name: next(iter(kinds.values())) for name, kinds in by_set.items()}
 
