@@ -3,10 +3,10 @@
     python benchmarks/evaluate_nano.py MODEL --corpus CORPUS --cath FOLDER --out FOLDER
 
 CORPUS is made by `openankh prepare` and has the splits train and valid; the CATH folder holds val200.csv.gz and
-lookup_s20.csv.gz. Perplexity: all of valid, 20 % of the residues hidden, crops of 512. Annotation transfer: as
-cath_neighbours.py says, mean-pooled last encoder states. Random models: same shape and vocabulary, T5's initial
-weights. Writes evaluation.json and evaluation.md into --out. Two CPU cores need some minutes a model; --reuse takes
-the rows that do not depend on the weights from an earlier evaluation.json of the same shape, corpus and seeds.
+lookup_s20.csv.gz. Perplexity: all of valid, 20 % of the residues hidden, crops of 512. Annotation transfer: that of
+openankh.search.cath, mean-pooled last encoder states. Random models: same shape and vocabulary, T5's initial weights.
+Writes evaluation.json and evaluation.md into --out. Two CPU cores need some minutes a model; --reuse takes the rows
+that do not depend on the weights from an earlier evaluation.json of the same shape, corpus and seeds.
 """
 
 import argparse
@@ -19,17 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from cath_neighbours import (
-    LEVELS,
-    Domains,
-    Features,
-    Interval,
-    accuracies,
-    composition,
-    composition_and_dipeptides,
-    counted,
-    hits,
-)
 from numpy.typing import NDArray
 
 import openankh
@@ -43,6 +32,17 @@ from openankh.model_names import resolve
 from openankh.objectives import Objective
 from openankh.pretraining.evaluation import evaluate
 from openankh.pretraining.initialisation import initialise
+from openankh.search.cath import (
+    LEVELS,
+    Domains,
+    Features,
+    Interval,
+    accuracies,
+    composition,
+    composition_and_dipeptides,
+    counted,
+    hits,
+)
 from openankh.vocab import Vocab
 
 CROP = 512
