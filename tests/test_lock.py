@@ -1,5 +1,6 @@
 """The lock of an output: one holder, free again however the holder ended, never inherited."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -19,11 +20,14 @@ import os, subprocess, sys
 from openankh.lock import sole_writer
 with sole_writer(sys.argv[1]):
     if sys.argv[2:] == ["with a child"]:
+        reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
             os.close(1)
+            os.write(writing, b"up")
             sys.stdin.read()
             os._exit(0)
+        os.read(reading, 2)
     print(os.getpid(), flush=True)
     sys.stdin.read()
 """
@@ -104,6 +108,6 @@ def test_where_no_lock_can_be_made_one_line_says_so(tmp_path: Path, monkeypatch:
     def without_locks(*_: object) -> None:
         raise OSError(38, os.strerror(38))
 
-    monkeypatch.setattr(lock.fcntl, "flock", without_locks)
+    monkeypatch.setattr(fcntl, "flock", without_locks)
     with pytest.raises(UserError, match="function not implemented; choose another place"), sole_writer(tmp_path / "s"):
         pass

@@ -130,6 +130,7 @@ def test_a_writer_killed_at_any_step_of_the_protocol_is_continued_to_the_same_by
         ("layers", (3,)),
         ("layers", (4, 3)),
         ("prefix", ""),
+        ("width", 5),
     ],
 )
 def test_continuing_with_another_field_is_refused_by_its_name_and_overwrite_begins_again(

@@ -39,7 +39,7 @@ class IdIndex:
 
     def candidates(self, name: bytes) -> list[int]:
         """Places that may be of this id, in order: all that are, and by chance another."""
-        wanted = np.frombuffer(hashlib.blake2b(name, digest_size=8).digest(), "<u8")[0]
+        wanted = np.frombuffer(_digest(name), "<u8")[0]
         first, last = np.searchsorted(self.hashes, wanted, "left"), np.searchsorted(self.hashes, wanted, "right")
         return self.places[first:last].tolist()
 
@@ -56,7 +56,7 @@ class IndexBuilder:
     def add(self, ids: Iterable[bytes]) -> None:
         """Take the ids that come next."""
         for name in ids:
-            self._digests += hashlib.blake2b(name, digest_size=8).digest()
+            self._digests += _digest(name)
 
     def build(self) -> IdIndex:
         """The index of all ids so far."""
@@ -97,6 +97,10 @@ def read_index(path: Path, num_records: int) -> IdIndex | None:
 def index_bytes(num_records: int) -> int:
     """The size of the index of so many ids."""
     return safetensors_header(_tensors(num_records))[1]
+
+
+def _digest(name: bytes) -> bytes:
+    return hashlib.blake2b(name, digest_size=8).digest()
 
 
 def _tensors(num_records: int) -> dict[str, tuple[str, tuple[int, ...], int]]:

@@ -84,6 +84,8 @@ def read_journal(folder: Path) -> Begun | None:
         if (header["format"], header["version"]) != (FORMAT, VERSION):
             raise UserError(f"format {header['format']!r} {header['version']!r}")
         provenance, limits = parse_provenance(header["provenance"]), ShardLimits(**header["limits"])
+        if not all(isinstance(limit, int) for limit in asdict(limits).values()):
+            raise UserError("limits that are not numbers")
         return provenance, limits, _whole(folder, parse_shards(lines[1:]))
     except (IndexError, KeyError, TypeError, UserError) as error:
         reason = f"not a journal this openankh can continue ({error})"
@@ -96,7 +98,7 @@ def _parse_lines(content: bytes) -> list[dict[str, Any]]:
     for line in content.split(b"\n")[:-1]:
         try:
             objects.append(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             break
     return objects
 

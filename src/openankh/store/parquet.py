@@ -27,7 +27,7 @@ BYTES_A_PROTEIN = 60
 """An id, a length and the levels of a list."""
 
 METADATA_KEY = "openankh"
-ROW_GROUP_BYTES = 64 << 20
+ROW_GROUP_BYTES = 32 << 20
 
 
 class ParquetWriter:
