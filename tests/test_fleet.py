@@ -27,6 +27,7 @@ from openankh.fleet.parts import Part, PartSource, cut_parts
 from openankh.fleet.run import FleetRun
 from openankh.fleet.url_assembly import UrlAssembly
 from openankh.store import EmbeddingStore, ShardLimits, parse_target
+from openankh.store.manifest import read_manifest
 from openankh.store.shard import ShardContent
 
 POOLED = provenance("mean")
@@ -239,6 +240,20 @@ def test_progress_only_grows_to_the_whole_input_when_nobody_dies(run: Run) -> No
     assert seen == sorted(seen)
     assert seen[0] == (0, 0)
     assert seen[-1] == (len(run.records), sum(len(record.sequence) for record in run.records))
+
+
+def test_the_plan_is_told_before_and_incidents_of_all_workers_together_after(run: Run) -> None:
+    reader, plans = FastaReader(run.fasta), []
+    found, target = survey(reader), parse_target(str(run.folder / "store"))
+    with DeviceWorkers(StandInJob(), ["cpu", "cpu"]) as workers:
+        summary = FleetRun(reader, target, found).embed(workers, on_begin=plans.append)
+    (plan,) = plans
+    assert (plan.survey, plan.records_kept, plan.residues_kept) == (found, 0, 0)
+    assert plan.num_bytes == target.needed_bytes(summary.provenance, found.num_records, found.num_residues)
+    assert plan.free_bytes > plan.num_bytes
+    sizes = [shard.num_records for shard in read_manifest(run.folder / "store").shards]
+    assert summary.records_reused == sum(size // 3 for size in sizes)
+    assert (summary.num_halvings, summary.max_tokens) == (0, 7)
 
 
 def test_an_input_that_changes_meanwhile_is_refused(run: Run) -> None:

@@ -2,20 +2,20 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
 from openankh.cli import report, workers
-from openankh.cli.embedding_progress import Pace, plan_notes
+from openankh.cli.embedding_progress import OnBegin, OnProgress, ToldRun
 from openankh.cli.options import DEFAULT_MODEL, Device, Json, Model, Offline, Precision, Quiet, Source, TrustPickle
 
 if TYPE_CHECKING:
     from openankh.embedding.embedder import Embedder
     from openankh.embedding.options import EmbedOptions
-    from openankh.embedding.run import EmbedSummary, Plan
+    from openankh.embedding.run import EmbedSummary
     from openankh.embedding.survey import Survey
     from openankh.fasta import FastaReader, ReadCounts, Record
     from openankh.loaded import LoadedModel
@@ -120,26 +120,26 @@ def embed(
         reader = FastaReader(source, ReadOptions(vocab.letters, unknown, case))
         survey = _survey(reader, source, quiet)
         chosen = workers.choose_workers(device, devices, ray, ray_workers)
+        told = ToldRun(reader.name, output, survey, quiet)
         if chosen.is_one and isinstance(target, Target):
             from openankh.loaded import load_embedder
 
             embedder, loaded = load_embedder(
                 model, options, chosen.devices[0], trust_pickle=trust_pickle, offline=offline
             )
-            run = _Run(reader, target, output, embedder, loaded, survey, quiet)
-            summary, facts = run.embed(), run.facts
-            where = str(embedder.device)
+            where, summary = str(embedder.device), told.embed(_ThisProcess(reader, target, embedder, loaded, survey))
         else:
             from openankh.fleet.job import Job
             from openankh.fleet.run import FleetRun
 
-            job = Job(model, options, trust_pickle, offline)
-            summary = workers.embed_by(chosen, job, FleetRun(reader, target, survey, overwrite), quiet)
-            where, facts = chosen.shown, {}
+            job, run = Job(model, options, trust_pickle, offline), FleetRun(reader, target, survey, overwrite)
+            where, summary = chosen.shown, told.embed(workers.ManyWorkers(chosen, job, run))
     form = target.format if isinstance(target, Target) else "store"
     _tell(output, summary, quiet)
     if json:
-        report.result({"output": output, "format": form, "device": where, **facts, **_facts(summary)}, as_json=True)
+        report.result(
+            {"output": output, "format": form, "device": where, **told.facts, **_facts(summary)}, as_json=True
+        )
 
 
 def _survey(reader: "FastaReader", source: str, quiet: bool) -> "Survey | None":
@@ -167,49 +167,25 @@ def _require_layers(options: "EmbedOptions", folder: Path) -> None:
     options.layers_of(read_config(folder))
 
 
-@dataclass
-class _Run:
-    """An embedding by this process, told as it goes; `facts` are those of its plan."""
+@dataclass(frozen=True)
+class _ThisProcess:
+    """Embeds by itself."""
 
     reader: "FastaReader"
     target: "Target"
-    output: str
     embedder: "Embedder"
     loaded: "LoadedModel"
     survey: "Survey | None"
-    quiet: bool
-    facts: dict[str, Any] = field(default_factory=dict)
 
-    def embed(self) -> "EmbedSummary":
-        """Do it; when it is stopped, say what is safe and how to go on."""
+    def embed(self, on_progress: OnProgress, on_begin: OnBegin) -> "EmbedSummary":
+        """Embed the whole input."""
         from openankh.embedding.run import ModelIdentity, embed_file
 
         identity = ModelIdentity(self.loaded.pinned_name, self.loaded.sha256)
-        total = self.survey.num_residues if self.survey else None
-        with report.progress("embedding", total, unit="residues", quiet=self.quiet) as bar:
-            pace = Pace(bar, total, self.quiet)
-            try:
-                return embed_file(
-                    self.reader, self.target, self.embedder, identity, self.survey, pace.show, self._tell_plan
-                )
-            except BaseException:
-                if pace.has_begun:
-                    report.note(self._what_is_safe(), quiet=self.quiet)
-                raise
-            finally:
-                self.facts["seconds_expected"] = pace.seconds_expected and round(pace.seconds_expected, 1)
+        return embed_file(self.reader, self.target, self.embedder, identity, self.survey, on_progress, on_begin)
 
-    def _tell_plan(self, plan: "Plan") -> None:
-        for text in plan_notes(self.reader.name, self.output, plan):
-            report.note(text, quiet=self.quiet)
-        repeats = plan.repeats
-        self.facts |= {
-            "bytes_to_write": plan.num_bytes,
-            "bytes_free": plan.free_bytes,
-            "records_repeated": repeats.num_records if repeats else None,
-        }
-
-    def _what_is_safe(self) -> str:
+    def what_is_safe(self) -> str:
+        """What is there of a run that was stopped, and how to go on."""
         from openankh.store import num_unfinished
 
         if num_safe := num_unfinished(self.target):

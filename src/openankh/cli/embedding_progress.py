@@ -2,13 +2,18 @@
 
 import sys
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from openankh.cli import report
 
 if TYPE_CHECKING:
-    from openankh.embedding.run import Plan
+    from openankh.embedding.run import EmbedSummary, Plan
+    from openankh.embedding.survey import Survey
+
+OnProgress = Callable[[int, int], None]
+OnBegin = Callable[["Plan"], None]
 
 _FIRST_LINE, _MOST_BETWEEN = 10.0, 600.0
 """Seconds until the first line where no bar can be drawn, and between later ones, which come ever more rarely."""
@@ -25,7 +30,8 @@ def plan_notes(source: str, output: str, plan: "Plan") -> Iterator[str]:
             f"the longest {survey.longest:,}{_repeats(plan)}"
         )
     if plan.num_bytes is not None:
-        yield f"{output}: {size(plan.num_bytes)} to be written, {size(plan.free_bytes)} free"
+        free = "" if plan.free_bytes is None else f", {size(plan.free_bytes)} free"
+        yield f"{output}: {size(plan.num_bytes)} to be written{free}"
     if plan.records_kept:
         yield f"{output}: {plan.records_kept:,} proteins are there already; going on after them"
 
@@ -76,6 +82,53 @@ class Pace:
         if self._has_lines and seconds >= self._next_line:
             self._next_line = seconds + min(seconds, _MOST_BETWEEN)
             report.note(note if to_go is None else f"{note}, {duration(to_go)} to go")
+
+
+class Labour(Protocol):
+    """What embeds: this process, or many workers."""
+
+    def embed(self, on_progress: OnProgress, on_begin: OnBegin) -> "EmbedSummary":
+        """Embed the whole input, telling what is to be done and how far it is."""
+        ...
+
+    def what_is_safe(self) -> str:
+        """What is there of a run that was stopped, and how to go on."""
+        ...
+
+
+@dataclass
+class ToldRun:
+    """An embedding that is told as it goes; `facts` are those of its plan."""
+
+    source: str
+    output: str
+    survey: "Survey | None"
+    quiet: bool
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def embed(self, labour: "Labour") -> "EmbedSummary":
+        """Have it done; when it is stopped, say what is safe and how to go on."""
+        total = self.survey.num_residues if self.survey else None
+        with report.progress("embedding", total, unit="residues", quiet=self.quiet) as bar:
+            pace = Pace(bar, total, self.quiet)
+            try:
+                return labour.embed(pace.show, self._tell_plan)
+            except BaseException:
+                if pace.has_begun:
+                    report.note(labour.what_is_safe(), quiet=self.quiet)
+                raise
+            finally:
+                self.facts["seconds_expected"] = pace.seconds_expected and round(pace.seconds_expected, 3)
+
+    def _tell_plan(self, plan: "Plan") -> None:
+        for text in plan_notes(self.source, self.output, plan):
+            report.note(text, quiet=self.quiet)
+        repeats = plan.repeats
+        self.facts |= {
+            "bytes_to_write": plan.num_bytes,
+            "bytes_free": plan.free_bytes,
+            "records_repeated": repeats.num_records if repeats else None,
+        }
 
 
 def size(num_bytes: float) -> str:

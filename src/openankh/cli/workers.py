@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Group, Parameter
 
-from openankh.cli import report
+from openankh.cli.embedding_progress import OnBegin, OnProgress
 from openankh.errors import UserError
 
 if TYPE_CHECKING:
@@ -116,31 +115,32 @@ def locked(destination: "Destination") -> AbstractContextManager[None]:
     return nullcontext() if isinstance(destination, UrlFolder) else sole_writer(destination.path)
 
 
-def embed_by(workers: Workers, job: "Job", run: "FleetRun", quiet: bool) -> "EmbedSummary":
-    """Let the workers embed a whole input, and show how far they are."""
-    survey = run.survey
-    if workers.address is not None:
-        if survey is None:
-            raise UserError(f"--ray: {run.reader.name} is read twice, and by another process; save it to a file")
-        # A worker on another machine knows nothing of the folder that this process stands in.
-        job = replace(job, model=str(Path(job.model).absolute())) if Path(job.model).is_dir() else job
-    clock = time.perf_counter()
-    first: tuple[float, int] | None = None
-    total = survey.num_residues if survey else None
-    with report.progress("embedding", total, unit="residues", quiet=quiet) as bar, workers.crew(job) as crew:
+@dataclass(frozen=True)
+class ManyWorkers:
+    """Lets workers embed a whole input."""
 
-        def show(num_records: int, num_residues: int) -> None:
-            nonlocal first
-            first = first or (time.perf_counter() - clock, num_residues)
-            rate = (num_residues - first[1]) / max(time.perf_counter() - clock - first[0], 1e-9)
-            bar.reach(num_residues, note=f"{num_records:,} proteins, {rate:,.0f} residues/s")
+    workers: Workers
+    job: "Job"
+    run: "FleetRun"
 
-        try:
-            return run.embed(crew, show)
-        except BaseException:
-            if run.num_safe and survey is not None:
-                report.note(f"{run.num_safe:,} proteins are safe; the same command goes on after them", quiet=quiet)
-            raise
+    def embed(self, on_progress: OnProgress, on_begin: OnBegin) -> "EmbedSummary":
+        """Embed the whole input, telling what is to be done and how far it is."""
+        job = self.job
+        if self.workers.address is not None:
+            if self.run.survey is None:
+                raise UserError(f"--ray: {self.run.reader.name} is read by another process; save it to a file")
+            # A worker on another machine knows nothing of the folder that this process stands in.
+            job = replace(job, model=str(Path(job.model).absolute())) if Path(job.model).is_dir() else job
+        with self.workers.crew(job) as crew:
+            return self.run.embed(crew, on_progress, on_begin)
+
+    def what_is_safe(self) -> str:
+        """What is there of a run that was stopped, and how to go on."""
+        if self.run.survey is None:
+            return "nothing was written; a stream is not gone on with, save it to a file"
+        if not self.run.num_safe:
+            return "no part of the output was whole yet; the same command begins again"
+        return f"{self.run.num_safe:,} proteins are safe; the same command goes on after them"
 
 
 def _prepare_ray() -> None:

@@ -35,13 +35,13 @@ class Plan:
     """What a run is going to do.
 
     `survey` and `num_bytes`, the size of the whole output, are None for a stream; `free_bytes` are those of the disk
-    before anything is written; `records_kept`, of `residues_kept`, an earlier run has left.
+    before anything is written, None where nobody can tell; `records_kept`, of `residues_kept`, an earlier run has left.
     """
 
     provenance: Provenance
     survey: Survey | None
     num_bytes: int | None
-    free_bytes: int
+    free_bytes: int | None
     records_kept: int
     residues_kept: int
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from openankh.embedding.options import EmbedOptions
 from openankh.errors import UserError
+from openankh.fleet.landing import Incidents
 from openankh.fleet.parts import Part
 from openankh.store import Provenance, ShardLimits
 from openankh.store.shard import ShardContent
@@ -63,8 +64,17 @@ class Job:
         return embedder, Setup(provenance, self.limits or limits_for(embedder))
 
 
-def embed_part(embedder: "Embedder", part: Part, on_batch: OnBatch = lambda records, residues: None) -> ShardContent:
+@dataclass(frozen=True, eq=False)
+class Made:
+    """The arrays of a part, and what happened while they were made."""
+
+    content: ShardContent
+    incidents: Incidents
+
+
+def embed_part(embedder: "Embedder", part: Part, on_batch: OnBatch = lambda records, residues: None) -> Made:
     """The arrays of all records of a part, in order."""
+    before = _counted(embedder)
     ids, lengths, arrays = [], [], []
     for batch in embedder.batches(part.records):
         for record, array in batch:
@@ -72,7 +82,21 @@ def embed_part(embedder: "Embedder", part: Part, on_batch: OnBatch = lambda reco
             lengths.append(len(record.sequence))
             arrays.append(array)
         on_batch(len(ids), sum(lengths))
-    return ShardContent(ids, lengths, arrays)
+    incidents = _counted(embedder).since(before)
+    if incidents.num_halvings:
+        embedder.remember_budget()
+    return Made(ShardContent(ids, lengths, arrays), incidents)
+
+
+def _counted(embedder: "Embedder") -> Incidents:
+    """Since its model was loaded."""
+    return Incidents(
+        embedder.num_reused,
+        embedder.num_residues_reused,
+        embedder.num_overflowed,
+        embedder.num_halvings,
+        embedder.max_tokens,
+    )
 
 
 @dataclass(frozen=True)

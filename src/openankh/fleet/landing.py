@@ -18,13 +18,50 @@ def attempt_name(number: int, before: int) -> str:
 
 
 @dataclass(frozen=True)
+class Incidents:
+    """What went otherwise than a user would think: proteins that had the sequence of another and were not computed,
+    those computed again since fp16 did not hold them, how often memory ran out, and the fewest tokens computed at once.
+    """
+
+    records_reused: int = 0
+    residues_reused: int = 0
+    records_overflowed: int = 0
+    num_halvings: int = 0
+    max_tokens: int | None = None
+
+    def since(self, before: "Incidents") -> "Incidents":
+        """What came after."""
+        return Incidents(
+            self.records_reused - before.records_reused,
+            self.residues_reused - before.residues_reused,
+            self.records_overflowed - before.records_overflowed,
+            self.num_halvings - before.num_halvings,
+            self.max_tokens,
+        )
+
+    def and_then(self, later: "Incidents") -> "Incidents":
+        """Both together."""
+        tokens = [each.max_tokens for each in (self, later) if each.max_tokens is not None]
+        return Incidents(
+            self.records_reused + later.records_reused,
+            self.residues_reused + later.residues_reused,
+            self.records_overflowed + later.records_overflowed,
+            self.num_halvings + later.num_halvings,
+            min(tokens, default=None),
+        )
+
+
+@dataclass(frozen=True)
 class Landed:
-    """A shard that is durable: the part it holds, what the manifest will say of it, and the name it has until then."""
+    """A shard that is durable: the part it holds, what the manifest will say of it, the name it has until then, and
+    what happened on the way.
+    """
 
     number: int
     first: int
     entry: ShardEntry
     name: str
+    incidents: Incidents = Incidents()
 
 
 class Landing(Protocol):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from openankh.fasta import Record
 from openankh.fleet.job import Failed
-from openankh.fleet.landing import Landed
+from openankh.fleet.landing import Incidents, Landed
 from openankh.fleet.parts import Part
 from openankh.store.shard import ShardEntry, id_to_bytes
 
@@ -56,7 +56,8 @@ def outcome_of_row(kind: str, content: str) -> Landed | Failed:
     facts = json.loads(content)
     if kind == "failed":
         return Failed(**facts)
-    return Landed(facts["number"], facts["first"], ShardEntry(**facts["entry"]), facts["name"])
+    entry, incidents = ShardEntry(**facts["entry"]), Incidents(**facts["incidents"])
+    return Landed(facts["number"], facts["first"], entry, facts["name"], incidents)
 
 
 def _row(

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
+from openankh.embedding.shards import shards_of
 from openankh.embedding.survey import InputDigest, Survey
 from openankh.errors import UserError
 from openankh.fasta import FastaReader, Record
 from openankh.fleet.receipts import Receipt
 from openankh.store import Provenance, ShardLimits
-from openankh.store.numbers import exported_type
 
 
 @dataclass(frozen=True)
@@ -37,25 +37,14 @@ class Part:
 def cut_parts(
     records: Iterable[Record], provenance: Provenance, limits: ShardLimits, number: int = 0, first: int = 0
 ) -> Iterator[Part]:
-    """Cut records, in order, into parts: each ends with the record that reaches a limit of the shard.
+    """Cut records, in order, into parts: the shards that one process would write, whatever the number of workers.
 
-    `records` begin at place `first` of the input, with the first record of part `number`. How they are cut is a
-    function of the records from there on and of the limits alone, whatever the number of workers.
+    `records` begin at place `first` of the input, with the first record of part `number`.
     """
-    row_bytes = provenance.width * exported_type(provenance.dtype).itemsize
-    part: list[Record] = []
-    num_bytes = num_residues = 0
-    for record in records:
-        part.append(record)
-        length = len(record.sequence)
-        num_residues += length
-        num_bytes += provenance.num_rows(1, length) * row_bytes
-        if num_bytes >= limits.num_bytes or num_residues >= limits.num_residues:
-            yield Part(number, first, tuple(part))
-            number, first = number + 1, first + len(part)
-            part, num_bytes, num_residues = [], 0, 0
-    if part:
-        yield Part(number, first, tuple(part))
+    for shard in shards_of(records, provenance, limits):
+        part = Part(number, first, tuple(shard))
+        yield part
+        number, first = number + 1, first + len(part.records)
 
 
 @dataclass

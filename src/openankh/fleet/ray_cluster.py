@@ -11,7 +11,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pyarrow as pa
@@ -138,8 +138,9 @@ class RayWorker:
         try:
             with self._embedding:
                 _require_hope(self._landing.attempt(part.number), part)
-                content = embed_part(self._embedder, part)
-            return self._landing.land(part.number, part.first, content, self._setup.provenance)
+                made = embed_part(self._embedder, part)
+            landed = self._landing.land(part.number, part.first, made.content, self._setup.provenance)
+            return replace(landed, incidents=made.incidents)
         except Exception as error:
             return Failed.by(error)
 

@@ -8,17 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from openankh.embedding.run import EmbedSummary
+from openankh.embedding.run import EmbedSummary, Plan
 from openankh.embedding.survey import Survey
 from openankh.fasta import FastaReader
-from openankh.files import put_folder_in_place, remove_temporaries_of, require_free_space
+from openankh.files import free_bytes, put_folder_in_place, remove_temporaries_of, require_free_space
 from openankh.fleet.assembly import Assembly, assembling
 from openankh.fleet.job import Setup
-from openankh.fleet.landing import Landed, Landing
+from openankh.fleet.landing import Incidents, Landed, Landing
 from openankh.fleet.parts import PartSource
 from openankh.fleet.url_assembly import assembling_url
 from openankh.fleet.url_folder import UrlFolder
-from openankh.store import Embedding, EmbeddingStore, Provenance, Target
+from openankh.store import Embedding, EmbeddingStore, Provenance, ShardLimits, Target
+from openankh.store.target import STORE
 from openankh.store.writer import num_bytes_there, partial_folder, resumable_disk_full_named
 
 OnProgress = Callable[[int, int], None]
@@ -51,74 +52,93 @@ class FleetRun:
     overwrite: bool = False
     num_safe: int = 0
 
-    def embed(self, crew: Crew, on_progress: OnProgress = lambda records, residues: None) -> EmbedSummary:
+    def embed(
+        self,
+        crew: Crew,
+        on_progress: OnProgress = lambda records, residues: None,
+        on_begin: Callable[[Plan], None] = lambda plan: None,
+    ) -> EmbedSummary:
         """Let the crew embed every record of the reader into the destination.
 
         `survey` is what a first reading of the same input found; None for a stream, which cannot be continued later.
-        Raises UserError for a full disk, for an input that changed since the survey, and whatever a worker raises.
+        `on_begin` is told what is to be done before any part is given out. Raises UserError for a full disk, for an
+        input that changed since the survey, and whatever a worker raises.
         """
         setup = crew.setup()
         started = time.perf_counter()
         provenance = replace(setup.provenance, input_sha256=self.survey.sha256 if self.survey else None)
-        with self.reader, self._assembling(replace(setup, provenance=provenance)) as assembly:
+        needed, free = self._room(provenance)
+        with self.reader, self._assembling(provenance, setup.limits, needed) as assembly:
             kept = assembly.num_records, assembly.num_residues
-            found = self._assemble(crew, assembly, provenance, on_progress)
-        seconds = time.perf_counter() - started
-        embedded = found.num_residues - kept[1]
-        return EmbedSummary(provenance.of_input(found.sha256), self.reader.counts, kept[0], embedded, seconds)
+            on_begin(Plan(provenance, self.survey, needed, free, *kept))
+            incidents, found = self._assemble(crew, assembly, provenance, on_progress)
+        seconds, embedded = time.perf_counter() - started, found.num_residues - kept[1]
+        return EmbedSummary(
+            provenance.of_input(found.sha256),
+            self.reader.counts,
+            kept[0],
+            embedded,
+            seconds,
+            records_reused=incidents.records_reused,
+            residues_reused=incidents.residues_reused,
+            records_overflowed=incidents.records_overflowed,
+            num_halvings=incidents.num_halvings,
+            max_tokens=incidents.max_tokens,
+        )
 
-    def _assemble(self, crew: Crew, assembly: Assembly, provenance: Provenance, on_progress: OnProgress) -> Survey:
-        self.num_safe, num_residues = assembly.num_records, assembly.num_residues
-        num_kept = self.num_safe
-        on_progress(num_kept, num_residues)
+    def _assemble(
+        self, crew: Crew, assembly: Assembly, provenance: Provenance, on_progress: OnProgress
+    ) -> tuple[Incidents, Survey]:
+        num_kept, residues_kept = assembly.num_records, assembly.num_residues
+        self.num_safe, incidents = num_kept, Incidents()
+        on_progress(num_kept, residues_kept)
         source = PartSource(
             self.reader, provenance, assembly.limits, assembly.number, assembly.first, assembly.kept, self.survey
         )
-        for landed in crew.run(
-            source,
-            assembly.landing,
-            lambda records, residues: on_progress(num_kept + records, num_residues + residues),
-        ):
+
+        def tell(num_records: int, num_residues: int) -> None:
+            on_progress(num_kept + num_records, residues_kept + num_residues)
+
+        for landed in crew.run(source, assembly.landing, tell):
             assembly.take(landed)
-            self.num_safe = assembly.num_records
+            self.num_safe, incidents = assembly.num_records, incidents.and_then(landed.incidents)
         found = source.found or self.survey
         assert found is not None and found.num_records == assembly.num_records, "not every part was made"
         assembly.finish(provenance.of_input(found.sha256))
-        return found
+        return incidents, found
 
     @contextmanager
-    def _assembling(self, setup: Setup) -> Iterator[Assembly]:
+    def _assembling(self, provenance: Provenance, limits: ShardLimits, needed: int | None) -> Iterator[Assembly]:
         """The store being put together, in its place or exported when the block ends."""
-        provenance, limits = setup.provenance, setup.limits
         if isinstance(self.destination, UrlFolder):
             with assembling_url(self.destination, provenance, limits, overwrite=self.overwrite) as assembly:
                 yield assembly
             return
         target = self.destination
-        needed = self._needed_bytes(target, provenance)
         remove_temporaries_of(target.path)
         folder = partial_folder(target.path)
         with resumable_disk_full_named(target.path, needed):
             with assembling(folder, provenance, limits, overwrite=target.overwrite) as assembly:
                 yield assembly
-            if target.format == "store":
+            if target.format == STORE:
                 put_folder_in_place(folder, target.path)
             else:
                 _export(folder, target)
 
-    def _needed_bytes(self, target: Target, provenance: Provenance) -> int | None:
-        """The bytes still to be written, checked against what is free; None when the input's size is not known."""
+    def _room(self, provenance: Provenance) -> tuple[int | None, int | None]:
+        """The bytes that all takes, and those free; None what nobody can tell. UserError when there is no room."""
+        is_url = isinstance(self.destination, UrlFolder)
+        target = Target(Path(), STORE, False) if isinstance(self.destination, UrlFolder) else self.destination
+        free = None if is_url else free_bytes(target.path)
         if self.survey is None:
-            return None
-        store = replace(target, format="store")
-        needed = store.needed_bytes(provenance, self.survey.num_records, self.survey.num_residues)
-        export = (
-            0
-            if target.format == "store"
-            else target.needed_bytes(provenance, self.survey.num_records, self.survey.num_residues)
-        )
-        require_free_space(target.path, max(needed - num_bytes_there(target.path), 0) + export)
-        return needed
+            return None, free
+        counts = self.survey.num_records, self.survey.num_residues
+        needed = replace(target, format=STORE).needed_bytes(provenance, *counts)
+        if target.format != STORE:
+            needed += target.needed_bytes(provenance, *counts)  # the export is made from the whole store
+        if not is_url:
+            require_free_space(target.path, max(needed - num_bytes_there(target.path), 0))
+        return needed, free
 
 
 def _export(folder: Path, target: Target) -> None:

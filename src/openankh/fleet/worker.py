@@ -11,16 +11,16 @@ import signal
 import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
 
-from openankh.fleet.job import Failed, OnBatch, embed_part
+from openankh.fleet.job import Failed, Made, OnBatch, embed_part
 from openankh.fleet.landing import Landing
 from openankh.fleet.messages import FromWorker, Progress, Ready, Start
 from openankh.fleet.parts import Part
 from openankh.store import Provenance
-from openankh.store.shard import ShardContent
 
 
 class Worker:
@@ -51,17 +51,18 @@ class Worker:
         with ThreadPoolExecutor(1) as writer:
             while True:
                 part: Part = self._inbox.get()
-                content = embed_part(embedder, part, self._progress_of(part))
+                made = embed_part(embedder, part, self._progress_of(part))
                 if written is not None:
                     written.result()
-                written = writer.submit(self._land, landing, part, content, setup.provenance)
+                written = writer.submit(self._land, landing, part, made, setup.provenance)
 
     def _progress_of(self, part: Part) -> OnBatch:
         return lambda num_records, num_residues: self._send(Progress(part.number, num_records, num_residues))
 
-    def _land(self, landing: Landing, part: Part, content: ShardContent, provenance: Provenance) -> None:
+    def _land(self, landing: Landing, part: Part, made: Made, provenance: Provenance) -> None:
         try:
-            self._send(landing.land(part.number, part.first, content, provenance))
+            landed = landing.land(part.number, part.first, made.content, provenance)
+            self._send(replace(landed, incidents=made.incidents))
         except Exception as error:
             self._fail(error)
 
