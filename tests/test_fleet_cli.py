@@ -8,12 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fleet_jobs import write_proteins
+from fleet_jobs import LIMITS, write_proteins
 from model_folders import random_model
 from openankh import cli
 from openankh.checkpoint import Provenance, save_model
-from openankh.store import EmbeddingStore
+from openankh.embedding import run
+from openankh.embedding.options import EmbedOptions
+from openankh.embedding.survey import survey
+from openankh.fasta import FastaReader
+from openankh.fleet.device_workers import DeviceWorkers
+from openankh.fleet.job import Job
+from openankh.fleet.run import FleetRun
+from openankh.loaded import load_embedder
+from openankh.store import EmbeddingStore, parse_target
 from openankh.vocab import ankh_vocab
+from test_fleet import contents
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +48,30 @@ def test_two_devices_give_what_one_gives_in_every_format(
     assert embed(folder, "two", "--devices", "cpu,cpu", "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["device"], facts["format"], facts["records"], facts["records_kept"]) == ("cpu,cpu", "store", 30, 0)
-    one, two = EmbeddingStore.open(folder / "one"), EmbeddingStore.open(folder / "two")
-    assert one.provenance == two.provenance
-    assert list(one.ids) == list(two.ids)
-    np.testing.assert_allclose(np.stack(list(one)), np.stack(list(two)), rtol=1e-6, atol=1e-6)
+    assert contents(folder / "one") == contents(folder / "two")
 
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO((folder / "in.fasta").read_bytes())))
     assert embed(folder, "two.npz", "--devices", "cpu,cpu", "--quiet", source="-") == 0
     with np.load(folder / "two.npz", allow_pickle=False) as file:
-        for name, array in zip(file.files, two, strict=False):
+        for name, array in zip(file.files, EmbeddingStore.open(folder / "one"), strict=False):
             np.testing.assert_array_equal(file[name], array)
     assert sorted(path.name for path in folder.iterdir()) == ["in.fasta", "model", "one", "two", "two.npz"]
+
+
+def test_two_devices_write_every_shard_byte_for_byte_as_one_does(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, reader = EmbedOptions("residues", precision="fp32"), FastaReader(folder / "in.fasta")
+    found = survey(reader)
+    embedder, loaded = load_embedder(folder / "model", options, "cpu")
+    identity = run.ModelIdentity(loaded.pinned_name, loaded.sha256)
+    monkeypatch.setattr(run, "limits_for", lambda embedder: LIMITS)
+    run.embed_file(reader, parse_target(str(tmp_path / "one")), embedder, identity, found)
+    job = Job(str(folder / "model"), options, limits=LIMITS)
+    with DeviceWorkers(job, ["cpu", "cpu"]) as crew:
+        FleetRun(reader, parse_target(str(tmp_path / "two")), found).embed(crew)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert sum(name.startswith("shard-") for name in contents(tmp_path / "two")) > 3
 
 
 MISTAKES = {
