@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,10 +21,13 @@ from openankh.provenance import sha256_of_model
 
 @dataclass(frozen=True, eq=False)
 class InitialModel:
-    """Weights by name, fp32, and the record of which they were: the model's name and the hash over its files."""
+    """Weights by name, fp32, and the record of which they were.
+
+    That is the model's name, the hash over its files and, where its folder tells, how it was trained itself.
+    """
 
     weights: Mapping[str, Tensor]
-    record: Mapping[str, str]
+    record: Mapping[str, Any]
 
 
 def read_initial_model(name: str, recipe: Recipe, options: RunOptions) -> InitialModel:
@@ -41,11 +45,12 @@ def read_initial_model(name: str, recipe: Recipe, options: RunOptions) -> Initia
     assert loaded.place is not None
     is_local = Path(name).is_dir() and not loaded.place.commit
     known_as = str(Path(name).absolute()) if is_local else loaded.place.pinned_name
-    record = {"name": known_as, "sha256": sha256_of_model(loaded.folder, loaded.manifest)}
+    training = loaded.provenance.training if loaded.provenance else {}
+    record = {"name": known_as, "sha256": sha256_of_model(loaded.folder, loaded.manifest), "training": training}
     return InitialModel(loaded.model.state_dict(), record)
 
 
-def read_initial_model_again(record: Mapping[str, str], recipe: Recipe, options: RunOptions) -> InitialModel:
+def read_initial_model_again(record: Mapping[str, Any], recipe: Recipe, options: RunOptions) -> InitialModel:
     """The model of a record, for a run that is begun again; UserError when it is another one by now."""
     beginning = read_initial_model(record["name"], recipe, options)
     if beginning.record != record:

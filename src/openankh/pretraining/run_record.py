@@ -25,7 +25,7 @@ _OTHERS = ("journal.jsonl", "checkpoints", "best", "tensorboard")
 class RunRecord:
     """What a run is decided by, `minutes` being its time budget, and where it was begun.
 
-    `init` names the model whose weights it began with, and their hash; None where they were drawn.
+    `init` tells of the model whose weights it began with (see `InitialModel`); None where they were drawn.
     """
 
     recipe: Mapping[str, Any]
@@ -33,7 +33,7 @@ class RunRecord:
     minutes: float | None
     code_version: str = __version__
     environment: Mapping[str, Any] = field(default_factory=lambda: environment())
-    init: Mapping[str, str] | None = None
+    init: Mapping[str, Any] | None = None
 
     @classmethod
     def of(
@@ -41,7 +41,7 @@ class RunRecord:
         recipe: Recipe,
         corpus_fingerprint: str,
         minutes: float | None,
-        init: Mapping[str, str] | None = None,
+        init: Mapping[str, Any] | None = None,
     ) -> "RunRecord":
         """The record of a run begun here and now."""
         return cls(to_json(recipe), corpus_fingerprint, minutes, init=init)
