@@ -9,7 +9,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedding_models import MIXED, MODELS, NUM_DECODER_LAYERS, NUM_LAYERS, VOCABS, proteins, relative_error, tiny_model
+from embedding_models import (
+    MIXED,
+    MODELS,
+    NUM_DECODER_LAYERS,
+    NUM_LAYERS,
+    VOCABS,
+    one_layer_model,
+    proteins,
+    relative_error,
+    tiny_model,
+)
 from openankh.config import ModelConfig
 from openankh.embedding.embedder import Embedder
 from openankh.embedding.options import EmbedOptions, parse_layers
@@ -17,6 +27,8 @@ from openankh.embedding.survey import InputDigest, RepeatFinder, survey
 from openankh.embedding.tokens import decoder_tokens, packed_tokens
 from openankh.errors import UserError
 from openankh.fasta import Record
+from openankh.fused_linear import onednn_serves
+from openankh.inference import for_inference
 from openankh.store import POOLS, STATES, Pool, States
 from openankh.vocab import EOS, PAD
 
@@ -55,6 +67,25 @@ def test_company_and_budget_never_change_a_result(pool: Pool, max_tokens: int) -
     for record, array in together.embed(MIXED):
         ((_, expected),) = alone.embed([record])
         assert relative_error(array, expected) <= 1e-6
+
+
+@pytest.mark.skipif(not onednn_serves(torch.float32), reason="promised where oneDNN's kernels run alone")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("width", [24, 768])
+def test_where_onednn_runs_company_and_budget_do_not_change_a_single_bit(dtype: torch.dtype, width: int) -> None:
+    """What lets a continued run, a run by many workers and one that ran out of memory write the same bytes."""
+    if not onednn_serves(dtype):
+        pytest.skip(f"oneDNN does not serve {dtype} on this processor")
+    model = one_layer_model(width).to(dtype)
+    records = proteins([510, 3, 77, 511, 1, 1022, 512, 16, 300, 2], seed=5)  # with </s> also 1 beyond whole pieces
+    encoder = for_inference(model)
+    pairs = Embedder(model, VOCABS["ankh"], EmbedOptions("residues", max_tokens=1), encoder).embed(records)
+    alone = {record.id: array for record, array in pairs}
+    for max_tokens in (600, 1500, 4096):
+        for order in (records, records[::-1]):
+            together = Embedder(model, VOCABS["ankh"], EmbedOptions("residues", max_tokens=max_tokens), encoder)
+            for record, array in together.embed(order):
+                np.testing.assert_array_equal(array, alone[record.id], err_msg=f"{record.id} {max_tokens}")
 
 
 @pytest.mark.parametrize("pool", ["mean", "max"])

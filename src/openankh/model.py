@@ -142,8 +142,11 @@ class FeedForwardLayer(nn.Module):
         self.DenseReluDense = GatedFeedForward(config) if config.gated else PlainFeedForward(config)
         self.layer_norm = RMSNorm(config.d_model, config.norm_eps)
 
-    def forward(self, x_TD: Tensor) -> Tensor:
-        return x_TD + self.DenseReluDense(self.layer_norm(x_TD))
+    def forward(self, x_TD: Tensor, piece: int | None = None) -> Tensor:
+        """`piece`: tokens that go through together, by default all; fewer take less memory, with no gradient kept."""
+        if piece is None:
+            return x_TD + self.DenseReluDense(self.layer_norm(x_TD))
+        return torch.cat([self.forward(part_TD) for part_TD in x_TD.split(piece)])
 
 
 class Block(nn.Module):
@@ -221,13 +224,17 @@ class Ankh(nn.Module):
         documents: Documents,
         layers: Collection[int] = (),
         dtype: torch.dtype | None = None,
+        piece: int | None = None,
     ) -> EncoderOutput:
-        """Encode packed proteins up to the highest of `layers`, the states to return; of none, up to the last."""
+        """Encode packed proteins up to the highest of `layers`, the states to return; of none, up to the last.
+
+        Feed-forwards take so many tokens at a time as `piece` tells, by default all.
+        """
         x_TD = self.embed_tokens(tokens_T, dtype)
         bias = self.encoder.bias(documents)
 
         def run(block: Block, x_TD: Tensor) -> Tensor:
-            return block.feed_forward(block.own(x_TD, documents, bias))
+            return block.feed_forward(block.own(x_TD, documents, bias), piece)
 
         return run_layers(x_TD, self.encoder.blocks, run, self.encoder.final_layer_norm, layers)
 
@@ -242,15 +249,19 @@ class Ankh(nn.Module):
         memory_SD: Tensor,
         sources: Documents,
         layers: Collection[int] = (),
+        piece: int | None = None,
     ) -> EncoderOutput:
-        """Decode target tokens, already shifted right by `<pad>`, up to the highest of `layers`; of none, to the last."""
+        """Decode target tokens, already shifted right by `<pad>`, up to the highest of `layers`; of none, to the last.
+
+        `piece` as in `encode`.
+        """
         assert len(documents) == len(sources), f"{len(documents)} targets for {len(sources)} proteins"
         y_TD = self.embed_tokens(tokens_T, memory_SD.dtype)
         bias = self.decoder.bias(documents)
 
         def run(block: Block, y_TD: Tensor) -> Tensor:
             y_TD = block.own(y_TD, documents, bias)
-            return block.feed_forward(block.across(y_TD, memory_SD, documents, sources))
+            return block.feed_forward(block.across(y_TD, memory_SD, documents, sources), piece)
 
         return run_layers(y_TD, self.decoder.blocks, run, self.decoder.final_layer_norm, layers)
 

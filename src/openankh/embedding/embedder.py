@@ -30,6 +30,9 @@ __all__ = ["Embedder", "Pair"]
 
 _PRECISIONS: dict[torch.dtype, Precision] = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
+FRUGAL_PIECE = 1024
+"""Tokens that go through a feed-forward together when a protein alone did not fit otherwise."""
+
 
 class Embedder:
     """Embeds proteins with one model and one set of options; raises UserError for options the model cannot serve.
@@ -122,9 +125,10 @@ class Embedder:
     def _compute(self, batch: Sequence[Record], ahead: Lookahead) -> None:
         """Compute a batch, or halve the budget: then the records are still ahead.
 
-        Raises UserError for a protein that failed twice though it was alone.
+        A protein that did not fit though it was alone is tried once more, in pieces; when that fails too, UserError.
         """
-        arrays = self._arrays_or_none(batch)
+        piece = FRUGAL_PIECE if batch == (self._failed_alone,) else None
+        arrays = self._arrays_or_none(batch, piece)
         if arrays is not None:
             self._failed_alone = None
             for record, array in zip(batch, arrays, strict=True):
@@ -132,7 +136,7 @@ class Embedder:
             return
         release_memory()
         self._budget.halve(sum(len(record.sequence) + self._num_added for record in batch))
-        if batch == (self._failed_alone,):
+        if piece is not None:
             raise UserError(
                 f"record {batch[0].id!r} ({len(batch[0].sequence):,} residues) does not fit in the memory of "
                 f"{self.device}; leave it out, or use a machine or device with more"
@@ -143,10 +147,10 @@ class Embedder:
         self.num_reused += 1
         self.num_residues_reused += len(record.sequence)
 
-    def _arrays_or_none(self, batch: Sequence[Record]) -> list[NDArray[np.floating]] | None:
+    def _arrays_or_none(self, batch: Sequence[Record], piece: int | None) -> list[NDArray[np.floating]] | None:
         """The arrays of a batch, None when memory ran out; nothing of the failed attempt is held on return."""
         try:
-            return self._vectors.of(batch)
+            return self._vectors.of(batch, piece)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

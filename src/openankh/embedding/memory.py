@@ -1,5 +1,6 @@
 """How much memory is free, how its end shows, and what is given back before trying again."""
 
+import ctypes
 import resource
 from pathlib import Path
 
@@ -10,7 +11,10 @@ _SIGNS = (
     "can't allocate memory",
     "not enough memory",
     "_status_alloc_failed",
-    "could not create a mem",
+    # What oneDNN says when it has no room for its code or its buffers.
+    "could not create a memory",
+    "could not create a primitive",
+    "could not execute a primitive",
 )
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -23,9 +27,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def release_memory() -> None:
-    """Give back what the GPU's allocator keeps in reserve, so that smaller pieces can be cut from it."""
+    """Give back what the allocators of GPU and host keep in reserve, so that other pieces can be cut from it."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc alone
+    if trim is not None:
+        trim(0)
 
 
 def free_memory(device: torch.device) -> int | None:

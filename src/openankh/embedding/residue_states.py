@@ -6,7 +6,9 @@ T packed tokens, N residues among them, D model width, K layers.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from openankh.attention import Documents
@@ -34,29 +36,36 @@ class ResidueStates:
     prefix_id: int | None
 
     @torch.inference_mode()
-    def of(self, records: Sequence[Record], dtype: torch.dtype | None = None) -> list[Tensor]:
+    def of(self, records: Sequence[Record], dtype: torch.dtype | None = None, piece: int | None = None) -> list[Tensor]:
         """The rows of all residues, (N, D) for each layer.
 
-        With a `dtype` the plain network computes, in that type. Raises UserError for letters the vocabulary lacks.
+        With a `dtype` the plain network computes, in that type. With a `piece` its feed-forwards take so many tokens at
+        a time, which those of a packed encoder always do. Raises UserError for letters the vocabulary lacks.
         """
         tokens, places, offsets = packed_tokens(records, self.vocab, self.prefix_id)
         tokens_T, documents = self._put(tokens), Documents(tuple(offsets.tolist()))
         if self.states == "encoder":
-            output = self._encode(tokens_T, documents, self.layers, dtype)
+            output = self._encode(tokens_T, documents, self.layers, dtype, piece)
         else:
-            memory_SD = self._encode(tokens_T, documents, (), dtype).last_TD
+            memory_SD = self._encode(tokens_T, documents, (), dtype, piece).last_TD
             tokens, places, offsets = decoder_tokens(records, self.vocab)
             targets = Documents(tuple(offsets.tolist()))
-            output = self.model.decode_layers(self._put(tokens), targets, memory_SD, documents, self.layers)
+            output = self.model.decode_layers(self._put(tokens), targets, memory_SD, documents, self.layers, piece)
         places_N = self._put(places)
         return [output.states[layer][places_N] for layer in self.layers]
 
     def _encode(
-        self, tokens_T: Tensor, documents: Documents, layers: tuple[int, ...], dtype: torch.dtype | None
+        self,
+        tokens_T: Tensor,
+        documents: Documents,
+        layers: tuple[int, ...],
+        dtype: torch.dtype | None,
+        piece: int | None,
     ) -> EncoderOutput:
-        if dtype is None:
+        if dtype is None and (piece is None or not isinstance(self.encoder, Ankh)):
             return self.encoder.encode(tokens_T, documents, layers)
-        return self.model.encode(tokens_T, documents, layers, dtype)
+        model = self.encoder if dtype is None and isinstance(self.encoder, Ankh) else self.model
+        return model.encode(tokens_T, documents, layers, dtype, piece)
 
-    def _put(self, numbers) -> Tensor:
+    def _put(self, numbers: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(numbers).to(self.model.shared.weight.device)

@@ -32,20 +32,25 @@ class Vectors:
     num_overflowed: int = field(default=0, init=False)
 
     @torch.inference_mode()
-    def of(self, records: Sequence[Record]) -> list[NDArray[np.floating]]:
-        """One array a protein, as `Embedder.batches` describes them. Raises UserError as that does."""
-        layers_ND = self.states.of(records)
+    def of(self, records: Sequence[Record], piece: int | None = None) -> list[NDArray[np.floating]]:
+        """One array a protein, as `Embedder.batches` describes them; `piece` as in `ResidueStates.of`.
+
+        Raises UserError as `Embedder.batches` does.
+        """
+        layers_ND = self.states.of(records, piece=piece)
         lengths = [len(record.sequence) for record in records]
         spoilt = overflowed(layers_ND, lengths) if self.guards_fp16 else []
         if spoilt:
-            layers_ND = self._repaired(layers_ND, records, spoilt)
+            layers_ND = self._repaired(layers_ND, records, spoilt, piece)
         values = rounded(pooled(layers_ND, lengths, self.pool), self.dtype, records, self.states.layers).cpu()
         return self._cut(values.float().numpy() if self.dtype == "bf16" else values.numpy(), lengths)
 
-    def _repaired(self, layers_ND: list[Tensor], records: Sequence[Record], spoilt: Sequence[int]) -> list[Tensor]:
+    def _repaired(
+        self, layers_ND: list[Tensor], records: Sequence[Record], spoilt: Sequence[int], piece: int | None
+    ) -> list[Tensor]:
         """All rows in fp32, those of the spoilt proteins computed again."""
+        again = self.states.of([records[number] for number in spoilt], torch.float32, piece)
         self.num_overflowed += len(spoilt)
-        again = self.states.of([records[number] for number in spoilt], torch.float32)
         is_spoilt_B = torch.zeros(len(records), dtype=torch.bool)
         is_spoilt_B[list(spoilt)] = True
         lengths_B = torch.tensor([len(record.sequence) for record in records])
