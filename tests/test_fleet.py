@@ -22,7 +22,7 @@ from openankh.fleet.assembly import FolderAssembly, assembling
 from openankh.fleet.device_workers import DeviceWorkers
 from openankh.fleet.devices import choose_devices
 from openankh.fleet.job import Job
-from openankh.fleet.landing import Landed
+from openankh.fleet.landing import FolderLanding, Landed
 from openankh.fleet.parts import Part, PartSource, cut_parts
 from openankh.fleet.run import FleetRun
 from openankh.fleet.url_assembly import UrlAssembly
@@ -130,6 +130,17 @@ def test_a_part_made_twice_is_taken_up_once(parts: list[Part], tmp_path: Path) -
             assembly.take(land(assembly, parts[number]))
         assembly.finish(POOLED)
     assert_holds(EmbeddingStore.open(tmp_path / "store"), parts[:3])
+
+
+def test_a_part_is_tried_so_often_as_workers_began_with_it_in_this_run(tmp_path: Path) -> None:
+    for _ in range(2):
+        with assembling(tmp_path / "store", POOLED, LIMITS) as assembly:
+            assert [assembly.landing.attempt(number) for number in (1, 1, 0, 1)] == [0, 1, 0, 2]
+
+
+def test_a_folder_that_a_workers_machine_does_not_see_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="give a folder that all machines see, or a URL"):
+        FolderLanding(str(tmp_path / "nowhere")).attempt(0)
 
 
 def test_an_unfinished_store_of_another_provenance_is_refused(parts: list[Part], tmp_path: Path) -> None:

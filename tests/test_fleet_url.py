@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 from embedding_samples import provenance
-from fleet_jobs import LIMITS, write_proteins
+from fleet_jobs import LIMITS, StandInJob, write_proteins
+from openankh.embedding.survey import survey
 from openankh.errors import UserError
+from openankh.fasta import FastaReader
+from openankh.fleet.device_workers import DeviceWorkers
 from openankh.fleet.parts import Part, cut_parts
+from openankh.fleet.run import FleetRun
 from openankh.fleet.url_assembly import assembling_url
 from openankh.fleet.url_folder import UrlFolder, is_url
 from openankh.store import EmbeddingStore
@@ -112,6 +116,14 @@ def test_a_shard_cut_short_is_never_finished_over(folder: UrlFolder, parts: list
         folder.write("shard-000000.safetensors", "torn")
         with pytest.raises(UserError, match=r"shard-000000\.safetensors: missing or cut short"):
             assembly.finish(POOLED)
+
+
+def test_workers_of_this_machine_write_there_too(parts: list[Part], tmp_path: Path) -> None:
+    folder, reader = UrlFolder((tmp_path / "url").as_uri()), FastaReader(tmp_path / "in.fasta")
+    with DeviceWorkers(StandInJob(), ["cpu", "cpu"]) as workers:
+        summary = FleetRun(reader, folder, survey(reader)).embed(workers)
+    assert_holds(fetched(folder, tmp_path / "copy"), parts)
+    assert summary.counts.records == sum(len(part.records) for part in parts)
 
 
 def test_what_stands_there_is_kept_unless_it_may_be_replaced(folder: UrlFolder, parts: list[Part]) -> None:

@@ -57,6 +57,8 @@ class Job:
         from openankh.loaded import load_embedder
 
         torch.set_num_threads(num_threads)
+        if device.startswith("cuda:"):
+            torch.cuda.set_device(device)  # what is made without naming a device belongs there too
         embedder, loaded = load_embedder(
             self.model, self.options, device, trust_pickle=self.trust_pickle, offline=self.offline
         )

@@ -1,11 +1,15 @@
 """Where workers leave the shards they have made, for the one who puts the store together to take them up."""
 
+import os
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Protocol
 
+from openankh.errors import UserError
+from openankh.files import unwritable_named
 from openankh.store import Provenance
 from openankh.store.shard import ShardContent, ShardEntry, shard_name, write_shard
 
@@ -92,10 +96,12 @@ class FolderLanding:
 
     def attempt(self, number: int) -> int:
         """Note down that a worker begins with a part; says how many had begun with it before."""
+        folder = Path(self.folder)
+        if not folder.is_dir():
+            raise UserError(f"{folder}: not on {os.uname().nodename}; give a folder that all machines see, or a URL")
         for before in count():
-            try:
-                (Path(self.folder) / attempt_name(number, before)).touch(exist_ok=False)
-            except FileExistsError:
-                continue
-            return before
+            path = folder / attempt_name(number, before)
+            with unwritable_named(path), suppress(FileExistsError):
+                path.touch(exist_ok=False)
+                return before
         raise AssertionError("count() never ends")

@@ -215,6 +215,8 @@ def _share(num_workers: int | None, device: str) -> Share:
     num_gpus = int(sum(machine.get("GPU", 0) for machine in machines))
     if device == "cuda" or (device == "auto" and num_gpus):
         return Share(num_workers or max(num_gpus, 1), num_cpus=1, num_gpus=1)
+    if not machines:
+        raise UserError("the cluster has no machine with processor cores for Ray; start one with ray start")
     cores = [int(machine["CPU"]) for machine in machines]
     number = num_workers or len(machines)
     return Share(number, max(1, min(min(cores), sum(cores) // number)), num_gpus=0)
