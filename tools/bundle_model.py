@@ -1,11 +1,14 @@
 """Turns a finished run into the model that comes with the package: bf16 weights, and a card of what was measured.
 
+The run is one of `nano_mixture` that began with a model of `nano`.
+
 python benchmarks/evaluate_nano.py RUN/best --corpus CORPUS --cath FOLDER --out EVALUATION
 python tools/bundle_model.py RUN EVALUATION
 """
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,7 @@ def write_card(folder: Path, training: dict[str, Any], run: dict[str, Any], eval
     config = json.loads((folder / "config.json").read_text())
     manifest = json.loads((folder / "openankh.json").read_text())
     splits = json.loads((corpus / "manifest.json").read_text())["splits"]
-    recipe = training["recipe"]
+    recipe, first = training["recipe"], training["init"]["training"]
     return CARD.read_text().format(
         name=NAME,
         num_parameters=manifest["num_parameters"],
@@ -41,9 +44,15 @@ def write_card(folder: Path, training: dict[str, Any], run: dict[str, Any], eval
         tokens=training["encoder_tokens"],
         residues=training["residues"],
         minutes=training["minutes"],
+        first_steps=first["step"],
+        first_tokens=first["encoder_tokens"],
+        first_residues=first["residues"],
+        first_minutes=first["minutes"],
         threads=run["environment"]["threads"],
         torch=run["environment"]["torch"],
-        command=f"openankh pretrain nano --corpus CORPUS --out RUN --minutes {run['minutes']:.0f} --threads 1",
+        command=f"openankh pretrain nano_mixture --init FIRST/best --corpus CORPUS --out RUN "
+        f"--minutes {run['minutes']:.0f} --threads 1",
+        completion=math.exp(training["validation"]["completion"]["residue_loss"]),
         date=json.loads((evaluation / "evaluation.json").read_text())["date"],
         table=(evaluation / "evaluation.md").read_text(),
     )
