@@ -2,9 +2,6 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +9,7 @@ import pytest
 from embedding_samples import embeddings, provenance
 from openankh.errors import UserError
 from openankh.store import Embedding, EmbeddingStore, Provenance, ShardLimits
-from openankh.store.writer import StoreWriter, partial_folder, writing_store
+from openankh.store.writer import StoreWriter, writing_store
 
 LIMITS = ShardLimits(num_residues=20)
 IDS = [f"P{number}" for number in range(40)]
@@ -73,49 +70,6 @@ def test_a_run_that_failed_before_the_first_shard_leaves_nothing(tmp_path: Path)
     with pytest.raises(StopError):
         run(tmp_path / "s", stop_after=0)
     assert list(tmp_path.iterdir()) == []
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[3])
-import test_store_writer as t
-calls = 0
-def counted(real):
-    def step(*args, **options):
-        global calls
-        calls += 1
-        if calls == int(sys.argv[2]):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(*args, **options)
-    return step
-for name in ("fsync", "replace", "rename", "unlink"):
-    setattr(os, name, counted(getattr(os, name)))
-t.run(Path(sys.argv[1]))
-print(calls)
-"""
-
-
-def killed_at(target: Path, step: int) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", KILLED, str(target), str(step), str(Path(__file__).parent)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def test_a_writer_killed_at_any_step_of_the_protocol_is_continued_to_the_same_bytes(
-    tmp_path: Path, undisturbed: dict[str, bytes]
-) -> None:
-    num_steps = int(killed_at(tmp_path / "whole", 0).stdout)
-    assert contents(tmp_path / "whole") == undisturbed
-    assert num_steps > 30
-    for step in [1, 2, 3, 5, 8, 13, 21, num_steps - 4, num_steps - 3, num_steps - 2, num_steps - 1, num_steps]:
-        target = tmp_path / f"killed-{step}"
-        assert killed_at(target, step).returncode == -signal.SIGKILL
-        if target.exists():
-            EmbeddingStore.open(target).verify()
-        else:
-            run(target)
-        assert contents(target) == undisturbed
-        assert not partial_folder(target).exists()
 
 
 @pytest.mark.parametrize(

@@ -56,11 +56,11 @@ class Target:
         `needed_bytes` is named when the disk runs full; `limits` are those of the native store's shards. What killed
         writers left beside the target is removed.
         """
-        remove_temporaries_of(self.path)
         if self.format == STORE:
             return writing_store(
                 self.path, provenance, overwrite=self.overwrite, limits=limits, needed_bytes=needed_bytes
             )
+        remove_temporaries_of(self.path)
         return _WRITERS[self.format](self.path, provenance, needed_bytes)
 
 

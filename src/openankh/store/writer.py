@@ -18,6 +18,7 @@ from openankh.files import (
     fsync_folder,
     full_disk_reason,
     put_folder_in_place,
+    remove_temporaries_of,
 )
 from openankh.store.id_index import INDEX_NAME, index_of, write_index
 from openankh.store.journal import JOURNAL_NAME, Begun, Journal, ShardLimits, read_journal
@@ -91,10 +92,12 @@ def writing_store(
     """Write the store `target`, continuing an unfinished one of the same provenance; the caller holds the lock.
 
     Leaving the block by an exception keeps acknowledged shards for a later run, unless the input cannot be read
-    again. Raises UserError naming the first field in which an unfinished store differs; with `overwrite` it is
-    discarded instead. `needed_bytes` is what the whole store takes, named when the disk runs full.
+    again. What killed writers left beside the target is removed. Raises UserError naming the first field in which an
+    unfinished store differs; with `overwrite` it is discarded instead. `needed_bytes` is what the whole store takes,
+    named when the disk runs full.
     """
     partial = partial_folder(target)
+    remove_temporaries_of(target)
     with resumable_disk_full_named(target, needed_bytes):
         journal = begin_journal(partial, provenance, overwrite, limits or ShardLimits())
         remove_all_but(partial, {JOURNAL_NAME, *(shard.name for shard in journal.shards)})
