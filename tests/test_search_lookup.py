@@ -1,6 +1,8 @@
 """A lookup embeds what is FASTA as what is searched was, refuses what cannot be compared, and answers in order."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -8,14 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import openankh
 from model_folders import TINY, random_model
 from openankh import cli
 from openankh.checkpoint import Provenance, save_model
+from openankh.cli.app import build_app
 from openankh.errors import UserError
 from openankh.fasta import Record
 from openankh.lookup import embedded_fasta as embedded_fasta_module
 from openankh.lookup.lookup import Lookup
 from openankh.lookup.watching import Watcher
+from openankh.published import BUNDLED
 from openankh.store import EmbeddingStore
 from openankh.vocab import ankh_vocab
 from search_samples import plain_nearest
@@ -302,3 +307,26 @@ def test_a_search_of_stores_needs_no_torch(made: Path) -> None:
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_what_the_documentation_shows_runs(
+    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the bundled model, on proteins named as there; a checkout may have no such model."""
+    if not (Path(openankh.__file__).parent / "bundled" / BUNDLED).is_dir():
+        pytest.skip("this checkout has no bundled model")
+    write_fasta(tmp_path / "known.fasta", sequences(6))
+    write_fasta(tmp_path / "new.fasta", sequences(2, seed=1), "Q")
+    (tmp_path / "known.csv").write_text("id,family\nP1,a\nP2,b\n")
+    monkeypatch.chdir(tmp_path)
+    text = (repository / "docs" / "search.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```(\w+)\n(.*?)```", text, flags=re.DOTALL)
+    (code,) = [block for kind, block in blocks if kind == "python"]
+    exec(compile(code, "search.md", "exec"), {})
+    assert len(capsys.readouterr().out.splitlines()) == 10
+    commands = [shlex.split(line)[1:] for kind, block in blocks if kind == "sh" for line in block.splitlines()]
+    for words in commands:
+        build_app().parse_args(words)
+    for words in commands[:2]:
+        assert cli.main([*words, "--overwrite"]) == 0
+        assert len((tmp_path / "nearest.csv").read_text().splitlines()) == 11
