@@ -2,6 +2,7 @@
 
 import io
 import json
+import socket
 import sys
 from pathlib import Path
 
@@ -83,6 +84,8 @@ MISTAKES = {
     "one device of a cluster": (["-o", "OUT", "--ray", "local", "--device", "cuda:1"], "give auto, cpu or cuda"),
     "no workers": (["-o", "OUT", "--ray", "local", "--ray-workers", "0"], "at least 1"),
     "a client's address": (["-o", "OUT", "--ray", "ray://head:10001"], "run on a machine of the cluster"),
+    "an address that is none": (["-o", "OUT", "--ray", "headnode"], "neither auto, local nor HOST:PORT"),
+    "a port of no port": (["-o", "OUT", "--ray", "headnode:99999"], "neither auto, local nor HOST:PORT"),
     "a URL of no kind": (["-o", "nowhere://bucket/x", "--devices", "cpu"], "nowhere://bucket/x"),
     "a letter": (["-o", "OUT", "--devices", "cpu,cpu"], "line 4"),
 }
@@ -112,3 +115,12 @@ def test_a_missing_ray_is_told_with_how_to_install_it(
     assert (
         f'--ray: needs {library}, which is not installed; run: pip install "openankh[ray]"' in capsys.readouterr().err
     )
+
+
+def test_an_address_at_which_nobody_listens_is_told_at_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pandas")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    assert embed(folder, "three", "--ray", f"127.0.0.1:{port}") == 2
+    shown = capsys.readouterr().err
+    assert len(shown.splitlines()) == 1 and "no cluster to be reached (connection refused)" in shown

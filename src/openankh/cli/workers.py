@@ -88,6 +88,9 @@ def check_options(device: str, devices: str | None, ray: str | None, ray_workers
     for library in ("ray", "pyarrow", "pandas"):
         if importlib.util.find_spec(library) is None:
             raise UserError(f'--ray: needs {library}, which is not installed; run: pip install "openankh[ray]"')
+    from openankh.fleet.address import require_reachable
+
+    require_reachable(ray)
 
 
 def choose_workers(device: str, devices: str | None, ray: str | None, ray_workers: int | None) -> Workers:

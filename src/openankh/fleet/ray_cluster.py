@@ -24,13 +24,13 @@ from ray.exceptions import RayError
 
 from openankh import __version__
 from openankh.errors import UserError
+from openankh.fleet.address import LOCAL
 from openankh.fleet.device_workers import MAX_DEATHS, num_cores
 from openankh.fleet.job import Failed, Job, Setup, embed_part
 from openankh.fleet.landing import Landed, Landing
 from openankh.fleet.part_rows import outcome_of_row, part_of_row, row_of_failure, row_of_outcome, row_of_part
 from openankh.fleet.parts import Part, PartSource
 
-LOCAL = "local"
 _WHERE = "the cluster"
 
 
