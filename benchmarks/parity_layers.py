@@ -60,18 +60,19 @@ class Row:
     layers: float
     worst_layer: int
     last: float
-    logits: float
+    logits: float | None
     limits: tuple[float, float] | None = None
 
     @property
     def holds(self) -> bool:
         """Whether the distances are within their limits."""
-        return self.limits is None or (self.layers <= self.limits[0] and self.logits <= self.limits[1])
+        return self.limits is None or (self.layers <= self.limits[0] and (self.logits or 0) <= self.limits[1])
 
     def __str__(self) -> str:
         limits = "" if self.limits is None else f"{self.limits[0]:.0e}, {self.limits[1]:.0e}"
         verdict = "" if self.limits is None else "holds" if self.holds else "**exceeded**"
-        cells = [f"{self.layers:.1e} (layer {self.worst_layer})", f"{self.last:.1e}", f"{self.logits:.1e}"]
+        logits = "" if self.logits is None else f"{self.logits:.1e}"
+        cells = [f"{self.layers:.1e} (layer {self.worst_layer})", f"{self.last:.1e}", logits]
         return f"| {self.what} | {' | '.join(cells)} | {limits} | {verdict} |"
 
 
@@ -173,7 +174,10 @@ def _our_rows(
 
 def _bf16_limits(draw: Draw, theirs: Row) -> tuple[float, float]:
     """A hundredth, or where rounding the weights takes more, transformers' own distance."""
-    return (theirs.layers, theirs.logits) if draw.bf16_limit is None else (draw.bf16_limit, draw.bf16_limit)
+    if draw.bf16_limit is not None:
+        return draw.bf16_limit, draw.bf16_limit
+    assert theirs.logits is not None
+    return theirs.layers, theirs.logits
 
 
 @torch.inference_mode()
@@ -213,7 +217,7 @@ def _row(what: str, found: Results, truth: Results, limits: tuple[float, float] 
         for layer in range(len(truth.states[0]))
     ]
     pairs = zip(found.logits, truth.logits, strict=bool(truth.logits))
-    logits = max((_distance(ours, exact) for ours, exact in pairs), default=float("nan"))
+    logits = max((_distance(ours, exact) for ours, exact in pairs), default=None)
     return Row(what, max(by_layer), by_layer.index(max(by_layer)), by_layer[-1], logits, limits)
 
 
