@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from attention_reference import reference_attention
-from openankh import fused_linear, inference
+from openankh import fused_linear, inference, native, torch_stack
 from openankh.attention import Documents, tiles
 from openankh.attention.relative_bias import bias_by_distance
 from openankh.attention.tiles import tiled_attention
@@ -25,13 +25,17 @@ NUMBERS = [torch.float32, torch.bfloat16]
 needs_onednn = pytest.mark.skipif(not onednn_serves(torch.float32), reason="oneDNN does not serve this processor")
 
 
-@pytest.fixture(params=["oneDNN", "plain"])
+@pytest.fixture(params=["compiled", "oneDNN", "plain"])
 def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both kinds of kernels, whatever the machine chooses."""
+    """Every kind of kernels, whatever the machine chooses."""
+    if request.param == "compiled" and native.kernels() is None:
+        pytest.skip("no kernels can be compiled here")
     if request.param == "oneDNN" and not onednn_serves(torch.float32):
         pytest.skip("oneDNN does not serve this processor")
+    if request.param != "compiled":
+        monkeypatch.setattr(inference, "kernels", lambda: None)
     if request.param == "plain":
-        for module in (fused_linear, inference):
+        for module in (fused_linear, torch_stack):
             monkeypatch.setattr(module, "onednn_serves", lambda dtype: False)
     return request.param
 

@@ -39,6 +39,10 @@ class EncoderOutput:
         assert self.num_layers in self.states, f"layers {sorted(self.states)} were asked for, not {self.num_layers}"
         return self.states[self.num_layers]
 
+    def to(self, dtype: torch.dtype) -> "EncoderOutput":
+        """The same in other numbers."""
+        return EncoderOutput({layer: state_TD.to(dtype) for layer, state_TD in self.states.items()}, self.num_layers)
+
 
 class RMSNorm(nn.Module):
     """Scale to unit mean square, in fp32, then by a learned weight; no mean, no bias."""
