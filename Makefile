@@ -10,7 +10,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_ARGS)
 CHECKED := $(wildcard src tests benchmarks tools)
 
-.PHONY: help demo test check bench parity clean
+.PHONY: help demo test check bench campaign parity clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make test    everything that must hold: make check, then the tests"
 	@echo "make check   formatting, lint, types, and that imports only go down"
 	@echo "make bench   measure speed and memory against transformers, write benchmarks/RESULTS.md"
+	@echo "make campaign  kill writers and fill disks hundreds of times on real proteins, write benchmarks/CAMPAIGNS.md"
 	@echo "make parity  hold networks of the published widths to transformers, write benchmarks/PARITY.md"
 	@echo "make clean   remove .venv and all caches"
 
@@ -38,6 +39,9 @@ bench: .venv/dev.stamp
 
 parity: .venv/dev.stamp
 	$(BIN)/python benchmarks/parity.py
+
+campaign: .venv/dev.stamp
+	$(BIN)/python benchmarks/campaigns
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
