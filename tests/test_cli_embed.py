@@ -138,6 +138,89 @@ def test_the_summary_in_json_counts_what_was_read_and_changed(run: Run) -> None:
     assert len(facts["input_sha256"]) == len(facts["model_sha256"]) == 64
 
 
+def test_several_layers_come_in_one_array_a_protein_in_every_format(run: Run) -> None:
+    h5py, pq = pytest.importorskip("h5py"), pytest.importorskip("pyarrow.parquet")
+    for pool, rows in (("none", True), ("mean", False)):
+        for name in ("store", "out.h5", "out.npz", "out.parquet"):
+            assert run(name, "--layer", "2,0", "--layer", "-2", "--pool", pool, "--overwrite")[0] == 0
+        store = EmbeddingStore.open(run.folder / "store")
+        assert store.provenance.layers == (2, 0, 1)
+        assert [array.shape for array in store] == [(3, length, 16) if rows else (3, 16) for length in LENGTHS]
+        with h5py.File(run.folder / "out.h5") as file:
+            np.testing.assert_array_equal(file["a%2Fb"], store[1])
+        with np.load(run.folder / "out.npz") as file:
+            np.testing.assert_array_equal(file["P3"], store[3])
+        column = pq.read_table(run.folder / "out.parquet")["embedding"]
+        np.testing.assert_array_equal(np.float32(column[0].as_py()).reshape(store[0].shape), store[0])
+    run("all", "--layer", "all")
+    assert EmbeddingStore.open(run.folder / "all").provenance.layers == (0, 1, 2)
+
+
+def test_states_of_the_decoder_are_kept_as_such(run: Run) -> None:
+    assert run("encoder", "--pool", "none")[0] == run("decoder", "--pool", "none", "--states", "decoder")[0] == 0
+    encoder, decoder = (EmbeddingStore.open(run.folder / name) for name in ("encoder", "decoder"))
+    assert (encoder.provenance.states, decoder.provenance.states) == ("encoder", "decoder")
+    assert decoder.provenance.layers == (1,)
+    assert [array.shape for array in decoder] == [array.shape for array in encoder]
+    assert all(np.abs(one - other).max() > 1e-3 for one, other in zip(encoder, decoder, strict=True))
+
+
+def test_precision_is_how_it_is_computed_and_dtype_what_is_written(run: Run) -> None:
+    exact = run("fp32", "--pool", "none") and list(EmbeddingStore.open(run.folder / "fp32"))
+    for precision, dtype, expected in [
+        ("fp32", "fp16", "fp16"),
+        ("bf16", "fp32", "fp32"),
+        ("bf16", "auto", "bf16"),
+        ("fp16", "auto", "fp16"),
+        ("fp16", "fp32", "fp32"),
+    ]:
+        options = ("--precision", precision, "--dtype", dtype, "--pool", "none", "--overwrite")
+        assert run("store", *options)[0] == 0
+        store = EmbeddingStore.open(run.folder / "store")
+        assert (store.provenance.precision, store.provenance.dtype) == (precision, expected)
+        for array, true in zip(store, exact, strict=True):
+            assert np.linalg.norm(array.astype(np.float32) - true) <= 3e-2 * np.linalg.norm(true)
+
+
+def test_proteins_with_the_sequence_of_another_are_told_before_and_after(run: Run) -> None:
+    run.fasta.write_text(FASTA + "".join(f">again{n}\nMKV\n" for n in range(3)))
+    code, out, err = run("store", "--json")
+    assert code == 0
+    assert "7 proteins, 62 residues, the longest 28; 3 have the sequence of another and are not computed again" in err
+    assert "3 proteins had the sequence of another and were not computed again" in err
+    facts = json.loads(out)
+    assert facts["records_repeated"] == facts["records_reused"] == 3
+    store = EmbeddingStore.open(run.folder / "store")
+    assert list(store.ids) == [*IDS, "again0", "again1", "again2"]
+    for place in (4, 5, 6):
+        np.testing.assert_array_equal(store[place], store[1])
+
+
+def test_each_run_of_one_embedder_counts_what_it_did_itself(run: Run) -> None:
+    from openankh.embedding.options import EmbedOptions
+    from openankh.embedding.run import ModelIdentity, embed_file
+    from openankh.loaded import load_embedder
+    from openankh.store import parse_target
+
+    run.fasta.write_text(FASTA + ">again\nMKV\n")
+    embedder, loaded = load_embedder(run.models / "ankh", EmbedOptions(precision="fp32"), "cpu")
+    identity, reader = ModelIdentity("ankh", loaded.sha256), FastaReader(run.fasta)
+    for name in ("one", "other"):
+        summary = embed_file(reader, parse_target(str(run.folder / name)), embedder, identity)
+        embedder.expect(None)
+        assert (summary.records_reused, summary.residues_reused) == (1, 3)
+    assert embedder.num_reused == 2
+
+
+def test_of_a_stream_it_is_said_that_nothing_can_be_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(FASTA.encode())))
+    code, out, err = run("store", "--json", source="-")
+    assert code == 0 and "standard input: a stream, so neither its size nor the time can be told" in err
+    facts = json.loads(out)
+    assert facts["bytes_to_write"] is facts["seconds_expected"] is facts["records_repeated"] is None
+    assert facts["bytes_free"] > 0
+
+
 def test_quiet_says_nothing_when_all_is_well(run: Run) -> None:
     assert run("out.npz", "--quiet") == (0, "", "")
 
@@ -211,6 +294,11 @@ MISTAKES = {
     "bad dtype": (["FASTA", "-o", "OUT.npz", "--dtype", "bf61"], 'Did you mean "bf16"'),
     "bad prefix": (["FASTA", "-o", "OUT.npz", "--prefix", "nul"], 'Did you mean "nlu"'),
     "prefix not in the model": (["FASTA", "-o", "OUT.npz", "--prefix", "s2s"], "no [S2S]"),
+    "layer twice": (["FASTA", "-o", "OUT.npz", "--layer", "2,-1"], "layer -1: named twice"),
+    "layer beside all": (["FASTA", "-o", "OUT.npz", "--layer", "all,1"], "layer 'all,1': give a number, several"),
+    "layer of the decoder": (["FASTA", "-o", "OUT.npz", "--layer", "2", "--states", "decoder"], "(its input) to 1, or"),
+    "bad states": (["FASTA", "-o", "OUT.npz", "--states", "both"], "--states"),
+    "bad precision": (["FASTA", "-o", "OUT.npz", "--precision", "fp8"], "--precision"),
     "bad budget": (["FASTA", "-o", "OUT.npz", "--max-tokens", "0"], "at least 1"),
     "bad device": (["FASTA", "-o", "OUT.npz", "--device", "cdua"], "not one of auto, cpu, cuda"),
     "no such GPU": (["FASTA", "-o", "OUT.npz", "--device", "cuda:99"], "CUDA GPUs here; use"),
@@ -377,6 +465,40 @@ def interrupt(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         code, _, err = run("store", *OPTIONS)
     assert code == 130
     assert "proteins are safe; the same command goes on after them\nerror: interrupted\n" in err
+
+
+@pytest.mark.parametrize("name", ["store", "out.npz"])
+def test_an_interrupt_before_anything_is_safe_says_so(run: Run, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    from openankh.embedding.vectors import Vectors
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Vectors, "of", interrupted)
+    code, _, err = run(name)
+    assert code == 130
+    expected = {
+        "store": "no part of the output was whole yet; the same command begins again",
+        "out.npz": "nothing was written; an output that is a folder (-o NAME/) goes on where it stopped",
+    }
+    assert err.endswith(f"{expected[name]}\nerror: interrupted\n")
+    assert run.names() == ["in.fasta"]
+
+
+def test_a_disk_that_fails_in_the_writing_thread_ends_the_run_in_one_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openankh.embedding.run.ShardLimits", lambda: LIMITS)
+    run.fasta.write_text(MANY)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("openankh.store.writer.write_shard", full)
+        code, _, err = run("store", *OPTIONS)
+    assert code == 2 and "no space left on device" in err.splitlines()[-1] and "free" in err.splitlines()[-1]
+    assert run.names() == ["in.fasta"]
 
 
 @pytest.mark.parametrize("stop", [kill, interrupt])

@@ -1,6 +1,7 @@
 """Computing in fp16: what overflows is computed again in fp32, counted, and nothing that is no number is ever given."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ VOCAB = VOCABS["ankh"]
 
 def overflowing_model(letter: str = "W") -> Ankh:
     """A model in which a protein with this residue reaches numbers beyond 65,504 in the middle, and no other does."""
-    model = tiny_model(VOCAB)
+    model: Any = tiny_model(VOCAB)
     with torch.no_grad():
         loud = VOCAB.encode(letter)[0]
         # One dimension, zero for all other residues, is made large, and taken out of what the layers make of it.

@@ -94,6 +94,7 @@ def embed_file(
     that changed since the survey, and whatever reading and embedding raise.
     """
     provenance = provenance_of(embedder, model, survey)
+    before = _counts(embedder)
     started = time.perf_counter()
     digest = InputDigest()
     needed, free = _needed_bytes(target, provenance, survey), free_bytes(target.path)
@@ -105,23 +106,33 @@ def embed_file(
         try:
             num_residues = _write(embedder, islice(digest.passing(reader), kept, None), provenance, output, on_progress)
         finally:
+            reader.close()
             embedder.remember_budget()
         found = digest.survey()
         if survey and survey.sha256 != found.sha256:
             raise UserError(f"{reader.name}: changed while it was being read; run again")
         output.finish(found.sha256)
+    seconds = time.perf_counter() - started
+    reused, residues_reused, overflowed, halvings = (
+        now - then for now, then in zip(_counts(embedder), before, strict=True)
+    )
     return EmbedSummary(
         provenance.of_input(found.sha256),
         reader.counts,
         kept,
         num_residues - residues_kept,
-        seconds=time.perf_counter() - started,
-        records_reused=embedder.num_reused,
-        residues_reused=embedder.num_residues_reused,
-        records_overflowed=embedder.num_overflowed,
-        num_halvings=embedder.num_halvings,
-        max_tokens=embedder.max_tokens,
+        seconds,
+        reused,
+        residues_reused,
+        overflowed,
+        halvings,
+        embedder.max_tokens,
     )
+
+
+def _counts(embedder: Embedder) -> tuple[int, int, int, int]:
+    """What an embedder counts, in the order of the summary; all runs of it together."""
+    return embedder.num_reused, embedder.num_residues_reused, embedder.num_overflowed, embedder.num_halvings
 
 
 def provenance_of(embedder: Embedder, model: ModelIdentity, survey: Survey | None) -> Provenance:

@@ -48,7 +48,10 @@ class WriteBehind(AbstractContextManager["WriteBehind[Item]"], Generic[Item]):
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
-            raise self._failure
+            try:
+                raise self._failure
+            finally:
+                del self  # or the error would hold, by its traceback, what holds the error
 
     def _serve(self) -> None:
         # It takes from the queue until the end whatever happens, so that nobody ever waits for room in vain.
