@@ -52,9 +52,10 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
         self.eps = eps
 
-    def forward(self, x_TD: Tensor) -> Tensor:
+    def forward(self, x_TD: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """In `dtype`, by default that of the input."""
         normal_TD = rms_norm(x_TD.float(), (x_TD.shape[-1],), eps=self.eps)
-        return (normal_TD * self.weight.float()).to(x_TD.dtype)
+        return (normal_TD * self.weight.float()).to(dtype or x_TD.dtype)
 
 
 class Attention(nn.Module):
@@ -122,8 +123,11 @@ class SelfAttentionLayer(nn.Module):
         self.SelfAttention = Attention(config, has_bias)
         self.layer_norm = RMSNorm(config.d_model, config.norm_eps)
 
-    def forward(self, x_TD: Tensor, documents: Documents, bias: RelativeBias) -> Tensor:
-        return x_TD + self.SelfAttention(self.layer_norm(x_TD), documents, bias)
+    def forward(
+        self, x_TD: Tensor, documents: Documents, bias: RelativeBias, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """`dtype`: of the products, by default that of the input."""
+        return x_TD + self.SelfAttention(self.layer_norm(x_TD, dtype), documents, bias)
 
 
 class CrossAttentionLayer(nn.Module):
@@ -134,8 +138,16 @@ class CrossAttentionLayer(nn.Module):
         self.EncDecAttention = Attention(config)
         self.layer_norm = RMSNorm(config.d_model, config.norm_eps)
 
-    def forward(self, x_TD: Tensor, memory_SD: Tensor, queries: Documents, keys: Documents) -> Tensor:
-        return x_TD + self.EncDecAttention.across(self.layer_norm(x_TD), memory_SD, queries, keys)
+    def forward(
+        self,
+        x_TD: Tensor,
+        memory_SD: Tensor,
+        queries: Documents,
+        keys: Documents,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """`dtype`: of the products, by default that of the input."""
+        return x_TD + self.EncDecAttention.across(self.layer_norm(x_TD, dtype), memory_SD, queries, keys)
 
 
 class FeedForwardLayer(nn.Module):
@@ -146,11 +158,14 @@ class FeedForwardLayer(nn.Module):
         self.DenseReluDense = GatedFeedForward(config) if config.gated else PlainFeedForward(config)
         self.layer_norm = RMSNorm(config.d_model, config.norm_eps)
 
-    def forward(self, x_TD: Tensor, piece: int | None = None) -> Tensor:
-        """`piece`: tokens that go through together, by default all; fewer take less memory, with no gradient kept."""
+    def forward(self, x_TD: Tensor, piece: int | None = None, dtype: torch.dtype | None = None) -> Tensor:
+        """`piece`: tokens that go through together, by default all; fewer take less memory, with no gradient kept.
+
+        `dtype`: of the products, by default that of the input.
+        """
         if piece is None:
-            return x_TD + self.DenseReluDense(self.layer_norm(x_TD))
-        return torch.cat([self.forward(part_TD) for part_TD in x_TD.split(piece)])
+            return x_TD + self.DenseReluDense(self.layer_norm(x_TD, dtype))
+        return torch.cat([self.forward(part_TD, dtype=dtype) for part_TD in x_TD.split(piece)])
 
 
 class Block(nn.Module):
@@ -232,15 +247,19 @@ class Ankh(nn.Module):
     ) -> EncoderOutput:
         """Encode packed proteins up to the highest of `layers`, the states to return; of none, up to the last.
 
-        Feed-forwards take so many tokens at a time as `piece` tells, by default all.
+        All arithmetic is in `dtype`; by default in that of the weights, but for the sum that runs through the layers,
+        which between bf16 products stays in fp32. Feed-forwards take so many tokens at a time as `piece` tells, by
+        default all.
         """
-        x_TD = self.embed_tokens(tokens_T, dtype)
+        embedded_TD = self.embed_tokens(tokens_T, dtype)
+        x_TD, products = _sum_of_layers(embedded_TD, is_free=dtype is None)
         bias = self.encoder.bias(documents)
 
         def run(block: Block, x_TD: Tensor) -> Tensor:
-            return block.feed_forward(block.own(x_TD, documents, bias), piece)
+            return block.feed_forward(block.own(x_TD, documents, bias, products), piece, products)
 
-        return run_layers(x_TD, self.encoder.blocks, run, self.encoder.final_layer_norm, layers)
+        states = run_layers(x_TD, self.encoder.blocks, run, self.encoder.final_layer_norm, layers)
+        return states.to(embedded_TD.dtype)
 
     def decode_states(self, tokens_T: Tensor, documents: Documents, memory_SD: Tensor, sources: Documents) -> Tensor:
         """Decoder states after the final norm, (T, D), of target tokens already shifted right by `<pad>`."""
@@ -257,17 +276,20 @@ class Ankh(nn.Module):
     ) -> EncoderOutput:
         """Decode target tokens, already shifted right by `<pad>`, up to the highest of `layers`; of none, to the last.
 
-        `piece` as in `encode`.
+        `piece` as in `encode`; arithmetic is in the numbers of `memory_SD`, and the sum of the layers as in `encode`
+        where the weights are of the same.
         """
         assert len(documents) == len(sources), f"{len(documents)} targets for {len(sources)} proteins"
-        y_TD = self.embed_tokens(tokens_T, memory_SD.dtype)
+        embedded_TD = self.embed_tokens(tokens_T, memory_SD.dtype)
+        y_TD, products = _sum_of_layers(embedded_TD, is_free=memory_SD.dtype == self.shared.weight.dtype)
         bias = self.decoder.bias(documents)
 
         def run(block: Block, y_TD: Tensor) -> Tensor:
-            y_TD = block.own(y_TD, documents, bias)
-            return block.feed_forward(block.across(y_TD, memory_SD, documents, sources), piece)
+            y_TD = block.own(y_TD, documents, bias, products)
+            return block.feed_forward(block.across(y_TD, memory_SD, documents, sources, products), piece, products)
 
-        return run_layers(y_TD, self.decoder.blocks, run, self.decoder.final_layer_norm, layers)
+        states = run_layers(y_TD, self.decoder.blocks, run, self.decoder.final_layer_norm, layers)
+        return states.to(memory_SD.dtype)
 
     def head(self, states_TD: Tensor) -> Tensor:
         """Logits over the vocabulary, (T, V)."""
@@ -301,6 +323,16 @@ def run_layers(
         if number in wanted:
             states[number] = final_norm(x_TD) if number == len(stack) else x_TD
     return EncoderOutput(states, len(stack))
+
+
+def _sum_of_layers(embedded_TD: Tensor, is_free: bool) -> tuple[Tensor, torch.dtype | None]:
+    """What the layers add to, and the type of their products where that is another.
+
+    Rounding the sum to bf16 twice a layer would be the largest of bf16's errors: where its type is free it is fp32.
+    """
+    if is_free and embedded_TD.dtype == torch.bfloat16:
+        return embedded_TD.float(), torch.bfloat16
+    return embedded_TD, None
 
 
 def project(x_TD: Tensor, layer: nn.Linear) -> Tensor:
