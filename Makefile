@@ -10,7 +10,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_ARGS)
 CHECKED := $(wildcard src tests benchmarks tools)
 
-.PHONY: help demo test check bench campaign parity clean
+.PHONY: help demo test check bench bench-embed campaign parity clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make test    everything that must hold: make check, then the tests"
 	@echo "make check   formatting, lint, types, and that imports only go down"
 	@echo "make bench   measure speed and memory against transformers, write benchmarks/RESULTS.md"
+	@echo "make bench-embed  embed beside OpenVINO, CTranslate2, ONNX Runtime and transformers, write benchmarks/EMBED.md"
 	@echo "make campaign  kill writers and fill disks hundreds of times on real proteins, write benchmarks/CAMPAIGNS.md"
 	@echo "make parity  hold networks of the published widths to transformers, write benchmarks/PARITY.md"
 	@echo "make clean   remove .venv and all caches"
@@ -36,6 +37,9 @@ check: .venv/dev.stamp
 
 bench: .venv/dev.stamp
 	$(BIN)/python benchmarks/bench.py
+
+bench-embed: .venv/bench.stamp
+	$(BIN)/python benchmarks/embed_rivals.py
 
 parity: .venv/dev.stamp
 	$(BIN)/python benchmarks/parity.py
