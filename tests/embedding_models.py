@@ -34,8 +34,15 @@ def tiny_model(vocab: Vocab, seed: int = 0) -> Ankh:
 def one_layer_model(width: int) -> Ankh:
     """A network of the width of a real one, and little else."""
     torch.manual_seed(0)
-    shape = {"d_model": width, "d_ff": 4 * width, "d_kv": 8 if width < 64 else 64, "num_heads": max(width // 64, 1)}
-    config = ModelConfig(vocab_size=144, num_encoder_layers=1, num_decoder_layers=0, **shape)
+    config = ModelConfig(
+        vocab_size=144,
+        d_model=width,
+        d_ff=4 * width,
+        d_kv=8 if width < 64 else 64,
+        num_heads=max(width // 64, 1),
+        num_encoder_layers=1,
+        num_decoder_layers=0,
+    )
     model = Ankh(config).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():

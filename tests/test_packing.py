@@ -72,7 +72,7 @@ def test_a_batch_depends_on_its_position_alone() -> None:
 def test_crops_are_pieces_of_their_protein_and_differ_between_epochs() -> None:
     batches = make_batches(num=20)
     corpus = batches.corpus
-    objective = batches.objective
+    (objective,) = batches.objective.tasks
     starts: dict[int, set[int]] = {}
     for batch in first(batches, 60):
         restored = objective.presentation.restore(_without_prefix(batch), corpus.vocab)

@@ -12,7 +12,7 @@ from torch import Tensor
 from openankh.corpus import Corpus
 from openankh.order import Order
 from openankh.packed import Packed
-from openankh.packing import Batch, Batches
+from openankh.packing import Batch, Batches, Turns
 from openankh.pretraining import rank_loss
 from openankh.pretraining.batches_ahead import BatchesAhead
 from openankh.pretraining.filling import filled, round_size
@@ -202,7 +202,7 @@ def test_sizes_are_few_and_never_smaller() -> None:
 def test_batches_ahead_are_the_batches_wherever_one_begins(corpus: Corpus) -> None:
     recipe = tiny_recipe()
     batches = Batches(corpus, Order(len(corpus), 0), recipe.objective, recipe.packing, 0)
-    ahead = BatchesAhead(batches, num_ahead=2)
+    ahead = BatchesAhead(Turns(batches), num_ahead=2)
     position = 0
     for _ in range(5):
         batch = ahead.at(position)

@@ -36,8 +36,8 @@ def commands(app: App) -> Iterator[tuple[str, Callable[..., Any]]]:
     """Every verb, and every verb under a verb, with the function behind it."""
     for name in app:
         if not name.startswith("-"):
-            if app[name].default_command is not None:
-                yield name, app[name].default_command
+            if (function := app[name].default_command) is not None:
+                yield name, function
             yield from commands(app[name])
 
 
