@@ -76,7 +76,7 @@ def test_vectors_that_cannot_be_compared_are_not_in_the_index(metric: Metric) ->
 
 
 def test_nothing_to_compare_is_an_error_of_one_line() -> None:
-    with pytest.raises(UserError, match="none of the vectors can be compared"):
+    with pytest.raises(UserError, match="no vectors can be compared"):
         build_index(ArrayVectors(np.zeros((300, 4))), "cosine")
 
 

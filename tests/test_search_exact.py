@@ -104,7 +104,9 @@ def test_a_store_is_searched_as_the_array_of_its_vectors(
     expected = ExactSearch(ArrayVectors(plain), "euclidean").search(plain[::9], 6)
     np.testing.assert_array_equal(found.places, expected.places)
     np.testing.assert_array_equal(found.distances, expected.distances)
-    np.testing.assert_array_equal(StoreVectors(store).rows(np.array([199, 0, 57, 0])), plain[[199, 0, 57, 0]])
+    for keep in (True, False):
+        rows = StoreVectors(store).rows(np.array([199, 0, 57, 0]), keep=keep)
+        np.testing.assert_array_equal(rows, plain[[199, 0, 57, 0]])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -114,7 +116,8 @@ def test_one_layer_of_several_is_searched(tmp_path: Path, dtype: Dtype) -> None:
     chosen = StoreVectors(store, 0)
     plain = np.stack([np.asarray(array, np.float32)[1] for array in store])
     np.testing.assert_array_equal(np.concatenate([block.copy() for block in chosen.blocks()]), plain)
-    np.testing.assert_array_equal(chosen.rows(np.array([59, 3])), plain[[59, 3]])
+    for keep in (True, False):
+        np.testing.assert_array_equal(chosen.rows(np.array([59, 3]), keep=keep), plain[[59, 3]])
     with pytest.raises(UserError, match="holds the layers 4, 0, 2; choose one with --layer"):
         StoreVectors(store)
     with pytest.raises(UserError, match="has no layer 3; it holds 4, 0, 2"):

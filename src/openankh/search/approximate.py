@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from openankh.errors import UserError
 from openankh.search.exact import ExactSearch
 from openankh.search.identity import Exclusion, OwnPlace
-from openankh.search.metric import Metric, QueryVectors, norms_of
+from openankh.search.metric import Metric, QueryVectors, block_norms, usable_norms
 from openankh.search.nearest_pairs import NearestPairs, Neighbours
 from openankh.search.vectors import Vectors
 
@@ -116,10 +116,7 @@ def build_index(vectors: Vectors, metric: Metric, on_share: OnShare = lambda sha
 
     Memory: the codes and the places (code_bytes + 8 a vector), a sample of at most 256 MiB, and a block.
     """
-    norms_N = norms_of(vectors, metric)
-    on_share(0.1)
-    sample_places = _sample_places(norms_N, vectors.width)
-    sample_SD = _gathered(vectors, sample_places)
+    norms_N, sample_places, sample_SD = _surveyed(vectors, metric)
     on_share(0.2)
     index = _trained(QueryVectors.of(sample_SD, metric).scored_QD, int((~np.isnan(norms_N)).sum()))
     on_share(0.5)
@@ -137,24 +134,24 @@ def num_lists_for(num_vectors: int) -> int:
     return 2 ** max(round(np.log2(num_vectors) / 2), 4)
 
 
-def _sample_places(norms_N: NDArray[np.float32], width: int) -> NDArray[np.intp]:
-    """The places of the vectors to train with, drawn at random, in order."""
-    usable = np.flatnonzero(~np.isnan(norms_N))
-    if len(usable) == 0:
-        raise UserError("none of the vectors can be compared: all are zero or not finite")
-    num = min(len(usable), SAMPLE_BYTES // (4 * width), MAX_SAMPLE_A_LIST * max(num_lists_for(len(usable)), 256))
-    return np.sort(np.random.default_rng(0).choice(usable, num, replace=False))
-
-
-def _gathered(vectors: Vectors, places_S: NDArray[np.intp]) -> NDArray[np.float32]:
-    """The vectors at these places (S, D), in one reading in order."""
-    sample_SD = np.empty((len(places_S), vectors.width), np.float32)
-    first = start = 0
+def _surveyed(vectors: Vectors, metric: Metric) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.float32]]:
+    """(usable norms (N,), places (S,), vectors (S, D)): a sample drawn at random to train with, in order."""
+    num = min(
+        len(vectors), SAMPLE_BYTES // (4 * vectors.width), MAX_SAMPLE_A_LIST * max(num_lists_for(len(vectors)), 256)
+    )
+    places_S = np.sort(np.random.default_rng(0).choice(len(vectors), num, replace=False))
+    sample_SD = np.empty((num, vectors.width), np.float32)
+    norms, first, start = [np.zeros(0, np.float32)], 0, 0
     for block_BD in vectors.blocks():
+        norms.append(block_norms(block_BD))
         end = int(np.searchsorted(places_S, first + len(block_BD)))
         sample_SD[start:end] = block_BD[places_S[start:end] - first]
         first, start = first + len(block_BD), end
-    return sample_SD
+    norms_N = usable_norms(np.concatenate(norms), metric).astype(np.float32)
+    is_usable_S = ~np.isnan(norms_N[places_S])
+    if not is_usable_S.any():
+        raise UserError("no vectors can be compared: those looked at are all zero or not finite")
+    return norms_N, places_S[is_usable_S], sample_SD[is_usable_S]
 
 
 def _trained(sample_SD: NDArray[np.float32], num_vectors: int) -> Any:
@@ -200,7 +197,7 @@ def _with_probes(
     num_probes, recall = 1, 0.0
     while recall < WANTED_RECALL and num_probes < search.facts.num_lists:
         num_probes *= 2
-        nearest = NearestPairs(queries, search.vectors, num, own)
+        nearest = NearestPairs(queries, search.vectors, num, own, keep=False)
         nearest.offer_pairs(*search.candidates(queries, num, num_probes))
         recall = _recall(nearest.neighbours(), exact)
     facts = search.facts

@@ -48,7 +48,7 @@ class ExactSearch:
     def search(self, queries_QD: NDArray[np.floating], num: int, exclusion: Exclusion | None = None) -> Neighbours:
         """The `num` nearest of each query; none for a query that the metric cannot compare."""
         queries = QueryVectors.of(queries_QD, self.metric)
-        nearest = NearestPairs(queries, self.vectors, num, exclusion)
+        nearest = NearestPairs(queries, self.vectors, num, exclusion, keep=self._keep)
         bounds = Bounds.of(self.norms, self.metric, self.vectors.width, queries.largest_norm)
         first = 0
         for block_BD in self.vectors.blocks(keep=self._keep):

@@ -36,11 +36,12 @@ def usable_norms(norms: NDArray[np.floating], metric: Metric) -> NDArray[np.floa
 
 def norms_of(vectors: Vectors, metric: Metric, *, keep: bool = False) -> NDArray[np.float32]:
     """The usable norms of all vectors (N,), in float32; reads them all."""
-    parts = [_norms(block_BD) for block_BD in vectors.blocks(keep=keep)]
+    parts = [block_norms(block_BD) for block_BD in vectors.blocks(keep=keep)]
     return usable_norms(np.concatenate([np.zeros(0, np.float32), *parts]), metric).astype(np.float32)
 
 
-def _norms(block_BD: NDArray[np.float32]) -> NDArray[np.float32]:
+def block_norms(block_BD: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The norms of the vectors of a block (B,), whatever they are."""
     with np.errstate(all="ignore"):
         return np.sqrt(np.einsum("bd,bd->b", block_BD, block_BD))
 

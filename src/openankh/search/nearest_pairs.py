@@ -29,11 +29,20 @@ class Neighbours:
 
 
 class NearestPairs:
-    """The K nearest of each query among the candidates offered."""
+    """The K nearest of each query among the candidates offered; `keep` as for `Vectors.blocks`."""
 
-    def __init__(self, queries: QueryVectors, vectors: Vectors, num: int, exclusion: Exclusion | None) -> None:
+    def __init__(
+        self,
+        queries: QueryVectors,
+        vectors: Vectors,
+        num: int,
+        exclusion: Exclusion | None,
+        *,
+        keep: bool = True,
+    ) -> None:
         self._queries = queries
         self._vectors = vectors
+        self._keep = keep
         self._num = num
         self._exclusion = exclusion
         num_queries = len(queries)
@@ -135,7 +144,7 @@ class NearestPairs:
         parts = []
         for start in range(0, len(queries_P), _PAIRS_AT_ONCE):
             part = slice(start, start + _PAIRS_AT_ONCE)
-            parts.append(nearness(self._queries, queries_P[part], self._vectors.rows(places_P[part])))
+            parts.append(nearness(self._queries, queries_P[part], self._vectors.rows(places_P[part], keep=self._keep)))
         none = np.zeros(0)
         distances = np.concatenate([none, *(part.distances for part in parts)])
         return Nearness(distances, np.concatenate([none, *(part.similarities for part in parts)]))

@@ -40,8 +40,8 @@ class Vectors(Protocol):
         """
         ...
 
-    def rows(self, places: NDArray[np.integer]) -> NDArray[np.float32]:
-        """The vectors at these places (P,), in that order: (P, D)."""
+    def rows(self, places: NDArray[np.integer], *, keep: bool = True) -> NDArray[np.float32]:
+        """The vectors at these places (P,), in that order: (P, D); `keep` as for `blocks`."""
         ...
 
 
@@ -64,7 +64,7 @@ class ArrayVectors:
         """All vectors, as `Vectors.blocks`."""
         return _cut(self._vectors_ND, _num_rows(MAPPED_BYTES, self.width))
 
-    def rows(self, places: NDArray[np.integer]) -> NDArray[np.float32]:
+    def rows(self, places: NDArray[np.integer], *, keep: bool = True) -> NDArray[np.float32]:
         """The vectors at these places."""
         return self._vectors_ND[places]
 
@@ -104,9 +104,13 @@ class StoreVectors:
                 parts = _cut(mine, _num_rows(WIDENED_BYTES, self.width))
                 yield from (from_stored(part, self._dtype).astype(np.float32, copy=False) for part in parts)
 
-    def rows(self, places: NDArray[np.integer]) -> NDArray[np.float32]:
-        """The vectors at these places."""
+    def rows(self, places: NDArray[np.integer], *, keep: bool = True) -> NDArray[np.float32]:
+        """The vectors at these places; without `keep` read, not mapped: a page touched brings its neighbours."""
         found = np.empty((len(places), self.width), np.float32)
+        if not keep:
+            for number in np.argsort(places, kind="stable").tolist():
+                found[number] = self.store[int(places[number])].reshape(self._num_layers, self.width)[self._at]
+            return found
         numbers = np.searchsorted(self._firsts, places, "right") - 1
         for number in np.unique(numbers):
             here = np.flatnonzero(numbers == number)
