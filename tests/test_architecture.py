@@ -30,6 +30,8 @@ ADDRESSES = {
     "tensorboardX": ("pretraining/tensorboard.py",),
     "huggingface_hub": ("hub.py", "hub_errors.py"),
     "zstandard": ("decompression.py",),
+    "numba": ("int8/",),
+    "llvmlite": ("int8/",),
 }
 NEVER = ("transformers", "tokenizers", "sentencepiece", "pickle", "dill", "cloudpickle", "marshal", "shelve", "joblib")
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "pickle.load", "pickle.loads", "yaml.load", "os.system"}

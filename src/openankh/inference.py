@@ -18,7 +18,7 @@ from torch import Tensor
 
 from openankh.attention import Documents
 from openankh.compiled_stack import CompiledStack
-from openankh.errors import UserError
+from openankh.int8.support import require_int8
 from openankh.model import Ankh, EncoderOutput
 from openankh.native import kernels
 from openankh.precision import Precision
@@ -47,6 +47,8 @@ def for_inference(model: Ankh, precision: Precision = "auto", release: bool = Fa
     another precision a copy.
     """
     weight = model.shared.weight
+    if precision == "int8":
+        return _int8_encoder(model, release)
     kind = _kind_of(precision, weight)
     if kind is not None:
         return PackedEncoder(model, kind, release)
@@ -56,10 +58,15 @@ def for_inference(model: Ankh, precision: Precision = "auto", release: bool = Fa
     return (model if release else copy.deepcopy(model)).to(dtype)
 
 
+def _int8_encoder(model: Ankh, release: bool) -> Encoder:
+    require_int8(model.shared.weight.device)
+    from openankh.int8.encoder import Int8Encoder  # numba, which only this needs, takes its time to import
+
+    return Int8Encoder(model, release)
+
+
 def _kind_of(precision: Precision, weight: Tensor) -> Kind | None:
     """How the packed encoder computes in this precision; None where it cannot."""
-    if precision == "int8":
-        raise UserError("precision int8: there is no such encoder yet; use bf16 or fp32")
     dtype = _DTYPES.get(precision, weight.dtype)
     if weight.device.type != "cpu" or dtype not in (torch.float32, torch.bfloat16):
         return None
