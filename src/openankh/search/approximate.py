@@ -24,7 +24,7 @@ from openankh.search.vectors import Vectors
 
 MIN_VECTORS = 10_000
 """Among fewer, reading all of them is as fast as any index."""
-SAMPLE_BYTES = 256 << 20
+SAMPLE_BYTES = 128 << 20
 MAX_SAMPLE_A_LIST = 256
 WANTED_RECALL, RECALL_AT, NUM_RECALL_QUERIES = 0.95, 10, 200
 _NUMBERS_A_CODE = 8
@@ -114,11 +114,14 @@ class ApproximateSearch:
 def build_index(vectors: Vectors, metric: Metric, on_share: OnShare = lambda share: None) -> ApproximateSearch:
     """Build the index, reading the vectors three times a block at a time.
 
-    Memory: the codes and the places (code_bytes + 8 a vector), a sample of at most 256 MiB, and a block.
+    Memory: the codes and the places (code_bytes + 8 a vector), a sample of at most SAMPLE_BYTES (for cosine twice),
+    what faiss makes of it in training, and a block.
     """
     norms_N, sample_places, sample_SD = _surveyed(vectors, metric)
     on_share(0.2)
-    index = _trained(QueryVectors.of(sample_SD, metric).scored_QD, int((~np.isnan(norms_N)).sum()))
+    training_SD = sample_SD / norms_N[sample_places, None] if metric == "cosine" else sample_SD
+    index = _trained(training_SD, int((~np.isnan(norms_N)).sum()))
+    del training_SD
     on_share(0.5)
     _add_all(index, vectors, norms_N, metric)
     on_share(0.9)
@@ -151,6 +154,8 @@ def _surveyed(vectors: Vectors, metric: Metric) -> tuple[NDArray[np.float32], ND
     is_usable_S = ~np.isnan(norms_N[places_S])
     if not is_usable_S.any():
         raise UserError("no vectors can be compared: those looked at are all zero or not finite")
+    if is_usable_S.all():
+        return norms_N, places_S, sample_SD
     return norms_N, places_S[is_usable_S], sample_SD[is_usable_S]
 
 
