@@ -335,7 +335,7 @@ LIMITS = [("RLIMIT_AS", "VmSize:"), ("RLIMIT_DATA", "VmData:")]
 @pytest.mark.parametrize(("limit", "field"), LIMITS)
 def test_under_a_real_limit_of_memory_the_budget_is_learned_and_nothing_is_lost(limit: str, field: str) -> None:
     assert hasattr(resource, limit)
-    first, last, num_halvings = capped(limit, field, 60, 100_000, [50] * 1500)
+    first, last, num_halvings = capped(limit, field, 120, 100_000, [50] * 1500)
     assert first == 100_000 and num_halvings >= 1 and last < 60_000
 
 
