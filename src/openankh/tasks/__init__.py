@@ -1,0 +1,1 @@
+"""Downstream tasks: what they are, their data, their metrics, and the heads that learn them."""
