@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from attention_reference import reference_attention
 from openankh.attention import Documents, attend
 from openankh.config import ModelConfig
-from openankh.decoding import Decoding
 from openankh.model import Ankh
 
 transformers = pytest.importorskip("transformers")
@@ -111,18 +110,6 @@ def test_bfloat16_stays_nearer_to_float32_than_that_of_transformers(shape: str) 
         theirs = [rounded_oracle(input_ids=tokens[None, s0:s1]).last_hidden_state[0] for s0, s1 in documents]
     assert rounded.dtype == torch.bfloat16
     assert relative_error(rounded, exact) < min(2e-2, relative_error(torch.cat(theirs), exact))
-
-
-def test_decoding_token_by_token_gives_the_logits_of_decoding_at_once() -> None:
-    ours, _ = build_pair(SHAPES["ankh2 and ankh3, gated silu"])
-    sources, steps = Documents.of_lengths(SOURCES), 150
-    targets = draw_tokens([steps] * len(SOURCES), 3).reshape(len(SOURCES), steps)
-    with torch.inference_mode():
-        memory = ours.encode(draw_tokens(SOURCES, 1), sources).last_TD
-        at_once = ours.decode(targets.flatten(), Documents.of_lengths([steps] * len(SOURCES)), memory, sources)
-        decoding = Decoding(ours, memory, sources, longest=steps)
-        by_step = torch.stack([decoding.step(targets[:, step]) for step in range(steps)], dim=1)
-    assert relative_error(by_step.flatten(0, 1), at_once) < 1e-5
 
 
 def test_names_of_the_state_dict_are_those_of_published_checkpoints() -> None:

@@ -1,87 +1,83 @@
-"""Decoding token by token with a key-value cache: only the new token's work a step.
+"""Decoding: what reads encoded proteins and writes tokens, the keys and values of all that was read and written kept.
 
-B proteins decoded side by side, S packed encoder tokens, D model width, H heads, K head width, V vocabulary.
+Several proteins are decoded side by side, each with as many rows (hypotheses or samples of one protein, which share
+what was read of it) and each at its own step. G proteins, B rows of each, C tokens a step, S packed encoder tokens, T
+packed targets, D model width, V vocabulary.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
-from openankh.attention import Documents, attend
-from openankh.attention.relative_bias import bias_by_distance
-from openankh.model import Ankh, Attention, project, project_together
+from openankh.attention import Documents
+from openankh.compiled_decoder import CompiledDecoder
+from openankh.errors import UserError
+from openankh.model import Ankh
+from openankh.native import kernels
+from openankh.native.kept_attention import kept_attention
+from openankh.torch_decoder import TorchDecoder
+from openankh.weight_packer import Packer, plain_kind
 
-
-@dataclass(frozen=True)
-class _LayerCache:
-    """Of one decoder layer: its own keys and values so far (B, H, longest, K), and the encoder's (S, H, K)."""
-
-    own_keys: Tensor
-    own_values: Tensor
-    source_keys: Tensor
-    source_values: Tensor
+Source: TypeAlias = Any
+"""What a decoder keeps of an encoded protein, keys and values of every layer; of use to that decoder alone."""
 
 
-class Decoding:
-    """The decoder at work on B proteins; all stand at the same step.
+class Decoding(Protocol):
+    """Proteins at work, as many rows of each."""
 
-    `memory_SD` are the encoder's states of the proteins, `sources` their boundaries, `longest` the room in steps.
+    def __len__(self) -> int:
+        """How many proteins."""
+        ...
+
+    def add(self, sources: Sequence[Source], longest: Sequence[int]) -> None:
+        """Begin with more proteins, with room for so many tokens of each."""
+        ...
+
+    def keep(self, numbers: Sequence[int]) -> None:
+        """Go on with these proteins alone, in this order."""
+        ...
+
+    def step(self, tokens_GBC: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Each row reads C tokens (`<pad>` first of all); the logits of what follows the last of them, (G, B, V)."""
+        ...
+
+    def reorder(self, parents_GB: NDArray[np.integer]) -> None:
+        """Row b of a protein goes on from what its row `parents[b]` has read."""
+        ...
+
+
+class Decoder(Protocol):
+    """A network's decoder; equal proteins give equal numbers in any company, where `is_exact` in every bit."""
+
+    is_exact: bool
+
+    def read(self, memory_SD: Tensor, sources: Documents) -> Sequence[Source]:
+        """Keys and values of encoded proteins, each to be used as often as wanted."""
+        ...
+
+    def begin(self, num_rows: int) -> Decoding:
+        """Start to write, so many rows of each protein."""
+        ...
+
+    def force(self, sources: Sequence[Source], tokens_T: NDArray[np.integer], targets: Documents) -> Tensor:
+        """Logits (T, V) of what follows each given token; each source has a target, shifted right by `<pad>`."""
+        ...
+
+
+def for_decoding(model: Ankh) -> Decoder:
+    """The fastest decoder of these weights where they lie; the model's later changes do not reach it.
+
+    Raises UserError for an encoder alone.
     """
-
-    @torch.inference_mode()
-    def __init__(self, model: Ankh, memory_SD: Tensor, sources: Documents, longest: int):
-        self.model, self.sources, self.longest = model, sources, longest
-        self.step_number = 0
-        self._ones = Documents.of_lengths([1] * len(sources))
-        self._layers = [self._cache(block.across.EncDecAttention, memory_SD) for block in model.decoder.blocks]
-        table_NH = model.decoder.bias_table_NH
-        distance = model.config.relative_distance
-        bias = bias_by_distance(table_NH, longest, distance, bidirectional=False)
-        # Entry 0 is the token itself, entry n the token n steps back.
-        self._bias_back_HL = bias.by_distance[:, longest - 1 :].to(memory_SD.dtype)
-
-    @torch.inference_mode()
-    def step(self, tokens_B: Tensor) -> Tensor:
-        """Read one token a protein (`<pad>` first) and return the logits of the next one, (B, V)."""
-        assert self.step_number < self.longest, f"room for {self.longest} steps"
-        x_BD = self.model.embed_tokens(tokens_B, self._bias_back_HL.dtype)
-        for block, cache in zip(self.model.decoder.blocks, self._layers, strict=True):
-            x_BD = x_BD + self._attend_back(block.own.SelfAttention, block.own.layer_norm(x_BD), cache)
-            x_BD = x_BD + self._attend_across(block.across.EncDecAttention, block.across.layer_norm(x_BD), cache)
-            x_BD = block.feed_forward(x_BD)
-        self.step_number += 1
-        return self.model.head(self.model.decoder.final_layer_norm(x_BD))
-
-    def _cache(self, attention: Attention, memory_SD: Tensor) -> _LayerCache:
-        keys, values = project_together(memory_SD, attention.k, attention.v)
-        config = self.model.config
-        room = (len(self.sources), config.num_heads, self.longest, config.d_kv)
-        return _LayerCache(
-            own_keys=memory_SD.new_empty(room),
-            own_values=memory_SD.new_empty(room),
-            source_keys=attention.split_heads(keys),
-            source_values=attention.split_heads(values),
-        )
-
-    def _attend_back(self, attention: Attention, x_BD: Tensor, cache: _LayerCache) -> Tensor:
-        """Attend to the tokens so far, the new one included."""
-        now = self.step_number
-        qkv = project_together(x_BD, attention.q, attention.k, attention.v)
-        q_BHK, k_BHK, v_BHK = (attention.split_heads(part) for part in qkv)
-        cache.own_keys[:, :, now], cache.own_values[:, :, now] = k_BHK, v_BHK
-        bias_HL = self._bias_back_HL[:, : now + 1].flip(-1)
-        mixed = scaled_dot_product_attention(
-            q_BHK.unsqueeze(2),
-            cache.own_keys[:, :, : now + 1],
-            cache.own_values[:, :, : now + 1],
-            attn_mask=bias_HL[None, :, None, :],
-            scale=1.0,
-        )
-        return project(mixed.squeeze(2).flatten(1), attention.o)
-
-    def _attend_across(self, attention: Attention, x_BD: Tensor, cache: _LayerCache) -> Tensor:
-        q_BHK = attention.split_heads(project(x_BD, attention.q))
-        mixed = attend(q_BHK, cache.source_keys, cache.source_values, self._ones, self.sources)
-        return project(mixed.flatten(1), attention.o)
+    if not model.config.num_decoder_layers:
+        raise UserError("the model has no decoder: it is an encoder alone, which embeds but writes nothing")
+    weight = model.shared.weight
+    packer, found = Packer(plain_kind(weight.dtype)), kernels()
+    if weight.device.type == "cpu" and found and found.serves(model.config, weight.dtype):
+        kernel = kept_attention(found, model.config.num_heads)
+        if kernel is not None:
+            return CompiledDecoder(model, packer, found, kernel)
+    return TorchDecoder(model, packer)

@@ -1,6 +1,6 @@
 """A model ready to use: `openankh.load(...)` gives it, and what models can do are its methods."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
@@ -10,10 +10,18 @@ from typing import Literal
 import torch
 
 from openankh.checkpoint import Checkpoint, Part, load_named_model
+from openankh.decoding import for_decoding
 from openankh.embedding.embedder import Embedder, Pair
 from openankh.embedding.options import EmbedOptions, Layer, Prefix
 from openankh.errors import UserError
 from openankh.fasta import FastaReader, ReadOptions, Record
+from openankh.generation.completion import Completer, Completion
+from openankh.generation.method import Method
+from openankh.generation.method import Name as MethodName
+from openankh.generation.options import CompletionOptions, Task
+from openankh.generation.reader import Reader
+from openankh.generation.residue_rules import ResidueRules
+from openankh.generation.stretch import Stretch
 from openankh.hardware import choose_device, choose_dtype
 from openankh.inference import Encoder, for_inference
 from openankh.licence import tell_licence
@@ -107,6 +115,56 @@ class LoadedModel:
         if options.precision == "auto":
             options = replace(options, precision=self.precision, dtype=options.dtype or self.dtype)
         return Embedder(self.model, self.vocab, options, self._encoder(options.precision))
+
+    def complete(
+        self,
+        sequences: Sequences,
+        *,
+        keep: float | None = None,
+        length: int | None = None,
+        min_length: int | None = None,
+        max_length: int | None = None,
+        method: MethodName = "greedy",
+        num: int = 1,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        beams: int = 10,
+        seed: int = 0,
+        letters: str | None = None,
+        forbid: str = "",
+        require: str = "",
+        fixed: Mapping[int, str] | str | None = None,
+        task: Task = "auto",
+        unknown: Literal["error", "x"] = "error",
+    ) -> Iterator[Completion]:
+        """Keep a beginning of each protein of a FASTA file or iterable, as for `embed`, and write the rest.
+
+        Gives `num` completions of each, in the order of the input, best first where beams were followed. What is
+        written depends on the protein's beginning, these options and the seed alone. The options are those of
+        `Stretch` (keep, length and its limits), `Method` and `ResidueRules`. Raises UserError as `embed`.
+        """
+        options = CompletionOptions(
+            Stretch(keep, length, min_length, max_length),
+            Method(method, temperature, top_k, top_p, beams),
+            ResidueRules.of(letters, forbid, require, fixed),
+            num,
+            seed,
+            task,
+        )
+        return self.completer(options).complete(self._records(sequences, unknown))
+
+    def completer(self, options: CompletionOptions) -> Completer:
+        """What `complete` runs, for callers who keep it."""
+        return Completer(self.reader, self.vocab, self.model.config.vocab_size, options)
+
+    @cached_property
+    def reader(self) -> Reader:
+        """Encoder and decoder as inference runs them, packed when they are first needed.
+
+        Raises UserError for an encoder alone.
+        """
+        return Reader(self._encoder(self.precision), for_decoding(self.model), self.device)
 
     def _encoder(self, precision: Precision) -> Encoder:
         """The encoder as inference runs it, packed when it is first needed."""

@@ -7,6 +7,7 @@ from openankh import __version__
 VERBS = {
     "embed": "Proteins of a FASTA file as vectors of numbers.",
     "search": "The nearest proteins of each query by their embeddings, with their labels.",
+    "complete": "Proteins of which a beginning is kept and the rest is written by the model.",
     "prepare": "FASTA files into a corpus to train on.",
     "pretrain": "Train a model on a corpus, from scratch or from where a run stopped.",
     "store": "Embedding stores: verify, describe, export to HDF5, Parquet or NPZ, merge.",
@@ -14,7 +15,7 @@ VERBS = {
     "info": "What a file or folder is: a model, a corpus, embeddings, a training run, FASTA.",
 }
 
-HELP = "The Ankh protein language models: embed proteins, train models."
+HELP = "The Ankh protein language models: embed and complete proteins, train models."
 EPILOGUE = "Every verb: exit code 2 and one line for a mistake of the user; --debug anywhere shows tracebacks."
 
 
