@@ -88,12 +88,15 @@ class CompiledStack:
 
 @dataclass(frozen=True)
 class _Layer:
-    """One layer; `inner` holds the feed-forward's gate too, where it has one. The norms' weights are None where the
-    matrices hold them."""
+    """One layer; `inner` and `down` are in parts, one after the other few enough numbers for cache.
+
+    `inner` holds the feed-forward's gate too, where it has one. The norms' weights are None where the matrices hold
+    them.
+    """
 
     qkv: FusedLinear
     out: FusedLinear
-    inner: FusedLinear
+    inner: tuple[FusedLinear, ...]
     down: tuple[FusedLinear, ...]
     own_norm_D: Tensor | None
     feed_forward_norm_D: Tensor | None
@@ -110,7 +113,7 @@ class _Layer:
         return cls(
             qkv=packer.fuse(attention.q, attention.k, attention.v, norm=own.layer_norm),
             out=packer.fuse(attention.o),
-            inner=packer.fuse(*inner, norm=feed_forward.layer_norm),
+            inner=packer.fuse_parts(*inner, norm=feed_forward.layer_norm),
             down=packer.fuse_sums(dense.wo),
             own_norm_D=packer.norm(own.layer_norm),
             feed_forward_norm_D=packer.norm(feed_forward.layer_norm),
@@ -157,11 +160,13 @@ class _Layer:
         """Fill `out_TD` with what attention and feed-forward add to `x_TD`."""
         kernels, config, scale_D = self.kernels, self.config, self.feed_forward_norm_D
         normal_TD = kernels.add_and_normalise(x_TD, self.out(mixed_TI), out_TD, scale_D, config.norm_eps)
-        hidden_TF = kernels.activate(self.inner(normal_TD), config.activation, config.gated)
-        parts = hidden_TF.chunk(len(self.down), dim=1)
-        sum_TD = self.down[0](parts[0])
-        for down, part_TF in zip(self.down[1:], parts[1:], strict=True):
-            sum_TD = down.plus(part_TF, sum_TD)
+        parts = (
+            down(kernels.activate(inner(normal_TD), config.activation, config.gated))
+            for inner, down in zip(self.inner, self.down, strict=True)
+        )
+        sum_TD = next(parts)
+        for part_TD in parts:
+            kernels.add(sum_TD, part_TD, sum_TD)
         kernels.add(out_TD, sum_TD, out_TD)
 
 

@@ -46,12 +46,15 @@ class TorchStack:
 
 @dataclass(frozen=True)
 class _Layer:
-    """One layer; `gate` is None where the feed-forward has no gate, the norms' weights where the matrices hold them."""
+    """One layer; `gate`, `up` and `down` are in parts, one after the other few enough numbers for cache.
+
+    `gate` is None where the feed-forward has no gate, the norms' weights where the matrices hold them.
+    """
 
     qkv: FusedLinear
     out: FusedLinear
-    gate: FusedLinear | None
-    up: FusedLinear
+    gate: tuple[FusedLinear, ...] | None
+    up: tuple[FusedLinear, ...]
     down: tuple[FusedLinear, ...]
     own_norm_D: Tensor | None
     feed_forward_norm_D: Tensor | None
@@ -67,8 +70,8 @@ class _Layer:
         return cls(
             qkv=packer.fuse(attention.q, attention.k, attention.v, norm=own.layer_norm),
             out=packer.fuse(attention.o),
-            gate=packer.fuse(dense.wi_0, norm=feed_forward.layer_norm) if gated else None,
-            up=packer.fuse(up, norm=feed_forward.layer_norm),
+            gate=packer.fuse_parts(dense.wi_0, norm=feed_forward.layer_norm) if gated else None,
+            up=packer.fuse_parts(up, norm=feed_forward.layer_norm),
             down=packer.fuse_sums(dense.wo),
             own_norm_D=packer.norm(own.layer_norm),
             feed_forward_norm_D=packer.norm(feed_forward.layer_norm),
@@ -95,12 +98,12 @@ class _Layer:
     def _feed_forward(self, x_TD: Tensor) -> Tensor:
         normal_TD = self._normal(x_TD, self.feed_forward_norm_D)
         activation = self.config.activation
-        if self.gate is None:
-            hidden_TF = self.up.activated(normal_TD, activation)
-        else:
-            hidden_TF = self.up.times(normal_TD, self.gate.activated(normal_TD, activation))
-        for down, part_TF in zip(self.down, hidden_TF.chunk(len(self.down), dim=1), strict=True):
-            x_TD = down.plus(part_TF, x_TD)
+        for gate, up, down in zip(self.gate or [None] * len(self.up), self.up, self.down, strict=True):
+            if gate is None:
+                hidden_TF = up.activated(normal_TD, activation)
+            else:
+                hidden_TF = up.times(normal_TD, gate.activated(normal_TD, activation))
+            x_TD = down.plus(hidden_TF, x_TD)
         return x_TD
 
     def _normal(self, x_TD: Tensor, weight_D: Tensor | None) -> Tensor:

@@ -13,6 +13,9 @@ from openankh.model import RMSNorm
 LONGEST_SUM_FP32 = 768
 """Beyond so many terms the rounding errors of one fp32 sum would lead away from other kernels' by 2e-6 in 48 layers."""
 
+VECTOR = 16
+"""Numbers that kernels take at a time."""
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -50,10 +53,21 @@ class Packer:
         """Several matrices of one input as one, behind a norm if there is one."""
         return self.kind.fuse(self._weight_of(matrices, norm))
 
+    def fuse_parts(self, *matrices: nn.Linear, norm: RMSNorm | None = None) -> tuple[FusedLinear, ...]:
+        """As `fuse`, in parts: each makes some columns of every matrix's output, as many as `fuse_sums` takes."""
+        weight_NOI = self._weight_of(matrices, norm).unflatten(0, (len(matrices), -1))
+        parts = weight_NOI.split(self._part_of(weight_NOI.shape[1]), dim=1)
+        return tuple(self.kind.fuse(part_NOI.flatten(0, 1)) for part_NOI in parts)
+
     def fuse_sums(self, matrix: nn.Linear) -> tuple[FusedLinear, ...]:
         """A matrix in parts, each for a part of the input; the results are to be added up."""
-        num_sums = -(-matrix.in_features // (self.kind.longest_sum or matrix.in_features))
-        return tuple(map(self.kind.fuse, self._weight_of((matrix,), None).chunk(num_sums, dim=1)))
+        weight_OI = self._weight_of((matrix,), None)
+        return tuple(map(self.kind.fuse, weight_OI.split(self._part_of(weight_OI.shape[1]), dim=1)))
+
+    def _part_of(self, width: int) -> int:
+        """So many columns have one sum: about equal parts, in whole vectors."""
+        num_sums = -(-width // (self.kind.longest_sum or width))
+        return -(-width // (num_sums * VECTOR)) * VECTOR
 
     def _weight_of(self, matrices: Sequence[nn.Linear], norm: RMSNorm | None) -> Tensor:
         weight_OI = torch.cat([matrix.weight for matrix in matrices])
