@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,10 +17,11 @@ import numpy as np
 import pytest
 
 from model_folders import TINY, random_model
-from openankh import cli
+from openankh import cli, model_names
 from openankh.checkpoint import Provenance, save_model
 from openankh.config import ModelConfig
 from openankh.fasta import FastaReader
+from openankh.published import BUNDLED
 from openankh.store import EmbeddingStore, ShardLimits
 from openankh.store.journal import Journal
 from openankh.store.shard import ShardEntry
@@ -546,3 +548,23 @@ def test_real_proteins_give_their_lengths_in_rows(run: Run, shared_data: Path) -
     store = EmbeddingStore.open(run.folder / "store")
     assert list(store.ids) == [record.id for record in records]
     assert [len(array) for array in store] == [len(record.sequence) for record in records]
+
+
+def test_all_commands_and_python_blocks_of_the_page_on_embedding_run(
+    repository: Path, tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (repository / "docs" / "embedding.md").read_text()
+    (tmp_path / "bundled").mkdir()
+    (tmp_path / "bundled" / BUNDLED).symlink_to(models / "ours", target_is_directory=True)
+    monkeypatch.setattr(model_names, "_BUNDLED_FOLDER", tmp_path / "bundled")
+    monkeypatch.chdir(tmp_path)
+    Path("proteins.fasta").write_text(FASTA)
+    for language, code in re.findall(r"^```(\w+)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE):
+        if language == "python":
+            exec(compile(code, "docs/embedding.md", "exec"), {})
+        else:
+            for line in code.splitlines():
+                words = shlex.split(line)
+                assert words[0] == "openankh" and cli.main(words[1:]) == 0, line
+    assert "P1 (2, 28, 16)" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} >= {"vectors.h5", "residues", "layers"}
