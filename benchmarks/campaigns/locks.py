@@ -1,5 +1,7 @@
 """Two writers of one output, and locks that killed ones left."""
 
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,10 +31,7 @@ def two_writers(num_trials: int) -> Campaign:
 
 def _trial(command: list, target: Path, whole: object, tally: Tally) -> None:
     lock = target.with_name(f".{target.name}.lock")
-    first = subprocess.Popen([*command, target])
-    while not (lock.exists() and lock.stat().st_size) and first.poll() is None:
-        time.sleep(0.001)
-    first.send_signal(signal.SIGSTOP)  # so that it holds the lock, signed just now, for as long as the second needs
+    first = _stopped_holder([*command, target], target, lock, tally)
     second = subprocess.run([*command, target], capture_output=True, text=True, check=False)
     one_line = second.stderr.count("\n") == 1 and f"another process ({first.pid} on" in second.stderr
     tally.count("second writers refused", second.returncode == 2 and one_line)
@@ -44,3 +43,29 @@ def _trial(command: list, target: Path, whole: object, tally: Tally) -> None:
     tally.count("runs afterwards that finished", third.returncode == 0)
     tally.check(third.returncode == 0 and contents(target) == whole, f"afterwards: {third.stderr}")
     tally.check(not lock.exists(), "the lock was left")
+
+
+def _stopped_holder(command: list, target: Path, lock: Path, tally: Tally) -> subprocess.Popen:
+    """A writer stopped while it holds its signed lock; one that was through before the signal came is started anew."""
+    while True:
+        writer = subprocess.Popen(command)
+        while not _is_signed(lock) and writer.poll() is None:
+            time.sleep(0.001)
+        writer.send_signal(signal.SIGSTOP)
+        _, status = os.waitpid(writer.pid, os.WUNTRACED)
+        if os.WIFSTOPPED(status):
+            if lock.exists():
+                return writer
+            writer.kill()
+            writer.wait()
+        else:
+            writer.returncode = os.waitstatus_to_exitcode(status)
+        tally.count("first writers that had finished before they were stopped")
+        shutil.rmtree(target, ignore_errors=True)
+
+
+def _is_signed(lock: Path) -> bool:
+    try:
+        return lock.stat().st_size > 0
+    except FileNotFoundError:
+        return False
