@@ -23,7 +23,7 @@ ADDRESSES = {
     "sklearn": ("demo/",),
     "faiss": ("search/",),
     "h5py": ("store/", "demo/"),
-    "pyarrow": ("store/", "fleet/part_rows.py", "fleet/ray_cluster.py"),
+    "pyarrow": ("store/", "fleet/part_rows.py", "fleet/ray_cluster.py", "tasks/parquet_table.py"),
     "ray": ("fleet/ray_cluster.py",),
     "fsspec": ("fleet/url_folder.py",),
     "safetensors": ("store/", "checkpoint.py", "safetensors_file.py", "pretraining/"),

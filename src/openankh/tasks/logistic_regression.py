@@ -26,7 +26,8 @@ class LogisticRegression:
     def scores(self, features_ND: NDArray[np.floating]) -> NDArray[np.float32]:
         """Logits of the classes (N, C)."""
         weight_DC = (self.weight_CD / self.scale_D).T
-        return features_ND.astype(np.float32, copy=False) @ weight_DC + (self.bias_C - self.mean_D @ weight_DC)
+        scores_NC = features_ND.astype(np.float32, copy=False) @ weight_DC + (self.bias_C - self.mean_D @ weight_DC)
+        return scores_NC.astype(np.float32, copy=False)
 
     def predict(self, features_ND: NDArray[np.floating]) -> NDArray[np.intp]:
         """The class of each example (N,)."""

@@ -71,7 +71,7 @@ def secondary_structure_sample(
         classes = tuple(np.array([STRUCTURES.index(letter) for letter in labels[place]]) for place in chosen)
         known = tuple(np.array([letter == "1" for letter in resolved[place]]) for place in chosen)
         parts.append(Chains(tuple(sequences[place] for place in chosen), classes, known))
-    return ResidueSample(*parts, len(STRUCTURES))
+    return ResidueSample(parts[0], parts[1], len(STRUCTURES))
 
 
 def contact_sample(
@@ -124,11 +124,14 @@ def _protein_sample(
     rows: Sequence[Sequence[int]], sequences: Sequence[str], labels: Sequence[str], names: Sequence[str]
 ) -> ProteinSample:
     number_of = {name: number for number, name in enumerate(names)}
-    found: list = []
-    for part in rows:
-        known = [row for row in part if labels[row] in number_of]
-        found += [tuple(sequences[row] for row in known), np.array([number_of[labels[row]] for row in known])]
-    return ProteinSample(*found, len(names))
+    train, valid = ([row for row in part if labels[row] in number_of] for part in rows)
+    return ProteinSample(
+        tuple(sequences[row] for row in train),
+        np.array([number_of[labels[row]] for row in train]),
+        tuple(sequences[row] for row in valid),
+        np.array([number_of[labels[row]] for row in valid]),
+        len(names),
+    )
 
 
 def _of_split(table: Table, split: str) -> Sequence[int]:

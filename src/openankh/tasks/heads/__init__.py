@@ -1,0 +1,1 @@
+"""Heads: what is learned on top of an encoder's rows, one row a residue."""
