@@ -90,8 +90,13 @@ def serve(corpus: Path) -> None:
         print(json.dumps(run_ranks(*json.loads(line))), flush=True)
 
 
-def run_ranks(arguments: list[str], signal_number: int, at_event: int, num_ranks: int, guilty: int) -> list[list[int]]:
-    """Fork the ranks of a run, `guilty` being the one that signals itself; each one's exit code and events."""
+def run_ranks(
+    arguments: list[str], signal_number: int, at_event: int, num_ranks: int, guilty: int, after_seconds: float
+) -> list[list[int]]:
+    """Fork the ranks of a run, `guilty` being the one that signals itself; each one's exit code and events.
+
+    With `after_seconds` it is signalled from outside, by the clock.
+    """
     children: list[tuple[int, int]] = []
     port = free_port() if num_ranks > 1 else 0
     for rank in range(num_ranks):
@@ -103,14 +108,21 @@ def run_ranks(arguments: list[str], signal_number: int, at_event: int, num_ranks
             be_a_trainer(arguments, signal_number, at_event if rank == guilty else 0, report)
         os.close(report)
         children.append((child, reading))
-    supervise([child for child, _ in children])
+    ids = [child for child, _ in children]
+    supervise(ids, ids[guilty], signal_number if after_seconds else 0, time.monotonic() + after_seconds)
     return [ended(child, reading) for child, reading in children]
 
 
-def supervise(children: list[int]) -> None:
-    """As torchrun does: when one process fails, the others have a moment to end by themselves, then are killed."""
+def supervise(children: list[int], guilty: int, signal_number: int, when: float) -> None:
+    """As torchrun does: when one process fails, the others have a moment to end by themselves, then are killed.
+
+    A process that still runs at that moment, `guilty`, is sent a signal, where one is given.
+    """
     running, deadline = set(children), float("inf")
     while running:
+        if signal_number and guilty in running and time.monotonic() >= when:
+            os.kill(guilty, signal_number)
+            signal_number = 0
         for child in list(running):
             if (result := os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
                 running.remove(child)

@@ -78,12 +78,22 @@ class Trainers:
         return code, num_events
 
     def run_ranks(
-        self, arguments: Sequence[str], num_ranks: int, signal: int = 0, at_event: int = 0, guilty: int = 0
+        self,
+        arguments: Sequence[str],
+        num_ranks: int,
+        signal: int = 0,
+        at_event: int = 0,
+        guilty: int = 0,
+        after_seconds: float = 0.0,
     ) -> list[tuple[int, int]]:
-        """The same for several processes that train together; the one of rank `guilty` is signalled."""
+        """The same for several processes that train together; the one of rank `guilty` is signalled.
+
+        With `after_seconds` it is signalled so long after the beginning, whatever it does.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        print(json.dumps([list(arguments), signal, at_event, num_ranks, guilty]), file=self._process.stdin, flush=True)
+        job = [list(arguments), signal, at_event, num_ranks, guilty, after_seconds]
+        print(json.dumps(job), file=self._process.stdin, flush=True)
         return [(code, num_events) for code, num_events in json.loads(self._process.stdout.readline())]
 
 

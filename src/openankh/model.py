@@ -178,6 +178,25 @@ class Block(nn.Module):
             attention.append(CrossAttentionLayer(config))
         self.layer = nn.ModuleList([*attention, FeedForwardLayer(config)])
 
+    def forward(
+        self,
+        x_TD: Tensor,
+        documents: Documents,
+        bias: RelativeBias,
+        memory_SD: Tensor | None = None,
+        sources: Documents | None = None,
+        piece: int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """The whole layer, (T, D); a decoder's is given the encoder's states and their documents.
+
+        `piece` and `dtype` as in its parts.
+        """
+        x_TD = self.own(x_TD, documents, bias, dtype)
+        if memory_SD is not None and sources is not None:
+            x_TD = self.across(x_TD, memory_SD, documents, sources, dtype)
+        return self.feed_forward(x_TD, piece, dtype)
+
     @property
     def own(self) -> SelfAttentionLayer:
         """Its self-attention."""
@@ -256,7 +275,7 @@ class Ankh(nn.Module):
         bias = self.encoder.bias(documents)
 
         def run(block: Block, x_TD: Tensor) -> Tensor:
-            return block.feed_forward(block.own(x_TD, documents, bias, products), piece, products)
+            return block(x_TD, documents, bias, piece=piece, dtype=products)
 
         states = run_layers(x_TD, self.encoder.blocks, run, self.encoder.final_layer_norm, layers)
         return states.to(embedded_TD.dtype)
@@ -285,8 +304,7 @@ class Ankh(nn.Module):
         bias = self.decoder.bias(documents)
 
         def run(block: Block, y_TD: Tensor) -> Tensor:
-            y_TD = block.own(y_TD, documents, bias, products)
-            return block.feed_forward(block.across(y_TD, memory_SD, documents, sources, products), piece, products)
+            return block(y_TD, documents, bias, memory_SD, sources, piece, products)
 
         states = run_layers(y_TD, self.decoder.blocks, run, self.decoder.final_layer_norm, layers)
         return states.to(memory_SD.dtype)

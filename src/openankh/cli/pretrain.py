@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from openankh.pretraining.recipes import Recipe
 
 _LENGTH = Group("How long", sort_key=1)
+_ENGINE = Group("How steps are computed (the losses stay the same)", sort_key=2)
 
 RecipeName = Annotated[
     str, Parameter(help="A recipe, or an experiment of the Ankh paper such as exp8-tiny: see --list.")
@@ -38,6 +39,26 @@ SliceMinutes = Annotated[
 ]
 Threads = Annotated[int | None, Parameter(help="CPU threads; the same number gives the same bits.")]
 TrainingDevice = Annotated[str, Parameter(help="auto, cpu, cuda or cuda:N; auto takes a GPU when it sees one.")]
+SharedOut = Annotated[
+    str,
+    Parameter(
+        name="--sharding",
+        group=_ENGINE,
+        help="none: each rank of torchrun or SLURM holds the whole model. full: each holds a part of all weights, "
+        "gradients and optimiser state (FSDP2), for models that do not fit.",
+    ),
+]
+Recompute = Annotated[
+    bool,
+    Parameter(
+        negative=(),
+        group=_ENGINE,
+        help="Activation checkpointing: compute each layer again on the way back instead of keeping what it made.",
+    ),
+]
+Compile = Annotated[
+    str, Parameter(group=_ENGINE, help="Compile the layers: on, off, or auto, which does so on GPUs that have Triton.")
+]
 Licence = Annotated[str, Parameter(help="The model's licence, an SPDX name such as CC-BY-4.0, told in its folder.")]
 Init = Annotated[
     str | None, Parameter(help="Begin with the weights of this model, named as -m elsewhere, instead of new ones.")
@@ -61,6 +82,9 @@ def pretrain(
     device: TrainingDevice = "auto",
     licence: Licence = "",
     init: Init = None,
+    sharding: SharedOut = "none",
+    recompute: Recompute = False,
+    compile: Compile = "auto",
     trust_pickle: TrustPickle = False,
     offline: Offline = False,
     list_recipes: ListRecipes = False,
@@ -75,6 +99,7 @@ def pretrain(
     """
     import torch
 
+    from openankh.pretraining.engine import engine_of
     from openankh.pretraining.named_runs import run_named
     from openankh.pretraining.ranks import OtherRankError, is_first_rank
     from openankh.pretraining.run_options import RunOptions
@@ -95,8 +120,9 @@ def pretrain(
         if threads < 1:
             raise UserError(f"--threads {threads}: give at least 1")
         torch.set_num_threads(threads)
+    engine = engine_of(sharding, recompute, compile)
     options = RunOptions(
-        corpus, out, resume, minutes, slice_minutes, _device(device), licence, init, trust_pickle, offline
+        corpus, out, resume, minutes, slice_minutes, _device(device), licence, init, trust_pickle, offline, engine
     )
     with _progress(quiet) as progress:
         try:

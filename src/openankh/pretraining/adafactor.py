@@ -1,9 +1,14 @@
-"""Adafactor: adaptive step sizes whose memory is one number a row and one a column of each matrix."""
+"""Adafactor: adaptive step sizes whose memory is one number a row and one a column of each matrix.
 
-from collections.abc import Mapping
+Where ranks hold rows of each matrix, what concerns the whole is added up over them, for all matrices in two messages.
+"""
+
+from collections.abc import Generator, Iterable, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from openankh.pretraining.sharding import HeldParameter, Sums, run_together
 
 SQUARE_FLOOR = 1e-30
 SCALE_FLOOR = 1e-3
@@ -19,7 +24,7 @@ class Adafactor:
 
     def __init__(
         self,
-        parameters: Mapping[str, nn.Parameter],
+        parameters: Mapping[str, HeldParameter],
         learning_rate: float,
         *,
         weight_decay: float = 0.0,
@@ -38,11 +43,15 @@ class Adafactor:
         self.relative_step = relative_step
         self.beta1 = beta1
         self.num_steps = torch.zeros((), dtype=torch.int64)
-        self.moments = {name: _zero_moments(p, beta1 is not None) for name, p in self.parameters.items()}
+        self.moments = {name: _zero_moments(p.held, beta1 is not None) for name, p in self.parameters.items()}
 
     def tensors(self) -> dict[str, Tensor]:
         """The live state: what `step` reads and writes beside the parameters."""
-        named = {f"{name}/{kind}": value for name, kept in self.moments.items() for kind, value in kept.items()}
+        named = {
+            f"{name}/{kind}": tensor if kind == "column" else self.parameters[name].whole(tensor)
+            for name, kept in self.moments.items()
+            for kind, tensor in kept.items()
+        }
         return {"num_steps": self.num_steps, **named}
 
     @torch.no_grad()
@@ -54,26 +63,41 @@ class Adafactor:
         if self.relative_step:
             rate = min(1e-2, num_steps**-0.5)
         newness = num_steps**-self.decay_exponent
-        for name, parameter in self.parameters.items():
-            assert parameter.grad is not None, f"{name} has no gradient"
-            self._update(parameter, parameter.grad, self.moments[name], newness, rate * factor)
+        updates = {name: self._update(p, self.moments[name], newness, rate * factor) for name, p in self._named()}
+        for name, parameter in self._named():
+            if parameter.rows is None:
+                run_together([updates.pop(name)], None)
+        for mesh in {p.rows.mesh for _, p in self._named() if p.rows}:
+            run_together(updates.values(), mesh)
 
-    def _update(
-        self, parameter: Tensor, gradient: Tensor, moments: dict[str, Tensor], newness: float, rate: float
-    ) -> None:
-        update = _normalised(gradient, moments, newness)
-        update /= (_root_mean_square(update) / self.clip_update).clamp_(min=1.0)
-        if self.parameter_scale:
-            update *= _root_mean_square(parameter).clamp_(min=SCALE_FLOOR)
-            decay = rate * self.weight_decay * _root_mean_square(parameter).clamp_(min=SCALE_FLOOR)
+    def _named(self) -> Iterable[tuple[str, HeldParameter]]:
+        return self.parameters.items()
+
+    def _update(self, parameter: HeldParameter, moments: dict[str, Tensor], newness: float, rate: float) -> Sums:
+        """One update, which takes the place of its gradient; gives sums over the rows held, is told those of all."""
+        weight, update = parameter.held, parameter.held.grad
+        assert update is not None, "a parameter has no gradient"
+        own_square = weight.square().sum().view(1)
+        if update.ndim == 2:
+            row, column, square = yield from _factored_moments(update, moments, newness, parameter.shape, own_square)
+            update.mul_(row.rsqrt_()[:, None]).mul_(column.rsqrt()[None, :])
         else:
-            decay = rate * self.weight_decay
+            square = yield own_square
+            update.mul_(moments["square"].lerp_(update.square().add_(SQUARE_FLOOR), newness).rsqrt())
+        num_numbers = parameter.shape.numel()
+        update_square = yield update.square().sum().view(1)
+        update /= ((update_square / num_numbers).sqrt() / self.clip_update).clamp_(min=1.0)
+        decay = torch.tensor(rate * self.weight_decay, device=update.device)
+        if self.parameter_scale:
+            scale = (square / num_numbers).sqrt().clamp_(min=SCALE_FLOOR)
+            update *= scale
+            decay = decay * scale
         update *= rate
         if self.beta1 is not None:
             update = moments["average"].lerp_(update, 1 - self.beta1)
         if self.weight_decay:
-            parameter.mul_(1 - decay)
-        parameter.sub_(update)
+            weight.mul_(1 - decay)
+        weight.sub_(update)
 
 
 def _zero_moments(parameter: Tensor, averaged: bool) -> dict[str, Tensor]:
@@ -87,15 +111,17 @@ def _zero_moments(parameter: Tensor, averaged: bool) -> dict[str, Tensor]:
     return moments
 
 
-def _normalised(gradient: Tensor, moments: dict[str, Tensor], newness: float) -> Tensor:
-    """The gradient over the root of its running mean square; `newness` is 1 - beta2 of this step (section 7.2)."""
+def _factored_moments(
+    gradient: Tensor, moments: dict[str, Tensor], newness: float, shape: torch.Size, more: Tensor
+) -> Generator[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
+    """Running mean squares of the rows held, over their mean, and of all columns; `more` added up over ranks, too.
+
+    `newness` is 1 - beta2 of this step (section 7.2).
+    """
     square = gradient.square().add_(SQUARE_FLOOR)
-    if gradient.ndim != 2:
-        return gradient * moments["square"].lerp_(square, newness).rsqrt()
     row = moments["row"].lerp_(square.mean(dim=1), newness)
-    column = moments["column"].lerp_(square.mean(dim=0), newness)
-    return gradient * (row / row.mean()).rsqrt_()[:, None] * column.rsqrt()[None, :]
-
-
-def _root_mean_square(tensor: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(tensor) / tensor.numel() ** 0.5
+    sums = torch.cat([square.sum(dim=0), row.sum().view(1), more])
+    del square  # of all matrices at once it would be a second gradient
+    columns, rows, more = (yield sums).split([shape[1], 1, 1])
+    column = moments["column"].lerp_(columns / shape[0], newness)
+    return row / (rows / shape[0]), column, more

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from openankh.pretraining.sharding import HeldParameter
 
 
 class AdamW:
@@ -11,7 +13,7 @@ class AdamW:
 
     def __init__(
         self,
-        parameters: Mapping[str, nn.Parameter],
+        parameters: Mapping[str, HeldParameter],
         learning_rate: float,
         *,
         betas: tuple[float, float] = (0.9, 0.999),
@@ -20,10 +22,11 @@ class AdamW:
     ):
         self.parameters = dict(parameters)
         self.learning_rate = learning_rate
+        held = [parameter.held for parameter in self.parameters.values()]
         self.rule = torch.optim.AdamW(
-            self.parameters.values(), lr=learning_rate, betas=betas, eps=eps, weight_decay=weight_decay, fused=True
+            held, lr=learning_rate, betas=betas, eps=eps, weight_decay=weight_decay, fused=True
         )
-        for parameter in self.parameters.values():
+        for parameter in held:
             self.rule.state[parameter] = {
                 "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
                 "exp_avg": torch.zeros_like(parameter, requires_grad=False),
@@ -32,7 +35,11 @@ class AdamW:
 
     def tensors(self) -> dict[str, Tensor]:
         """The live state: what `step` reads and writes beside the parameters."""
-        return {f"{name}/{kind}": t for name, p in self.parameters.items() for kind, t in self.rule.state[p].items()}
+        return {
+            f"{name}/{kind}": p.whole(tensor) if tensor.ndim else tensor
+            for name, p in self.parameters.items()
+            for kind, tensor in self.rule.state[p.held].items()
+        }
 
     def step(self, factor: float) -> None:
         """Update every parameter from its gradient, at `factor` times the learning rate."""

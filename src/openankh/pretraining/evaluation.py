@@ -11,8 +11,8 @@ from openankh.model import Ankh
 from openankh.objectives import Examples, Objective
 from openankh.packed import Packed
 from openankh.packing import Proteins, shift_right
-from openankh.pretraining.objective_loss import TargetWeights, batch_loss
-from openankh.pretraining.pairs import PackedPairs
+from openankh.pretraining.objective_loss import LossSums, TargetWeights, batch_loss
+from openankh.pretraining.pairs import PackedPairs, Pairs
 from openankh.pretraining.ranks import ALONE, Ranks
 
 EVALUATION_SEED = 1
@@ -45,20 +45,27 @@ def evaluate(
     batch_tokens: int = 8192,
     before_batch: Callable[[], None] = lambda: None,
     ranks: Ranks = ALONE,
+    loss: Callable[[Pairs], LossSums] | None = None,
 ) -> Evaluation:
     """Hide residues of each protein once, always the same ones, and let the model predict them.
 
     What is hidden, and where a protein beyond `crop` residues is cropped, depends on its number in the corpus alone,
     so `batch_tokens`, which bounds the encoder tokens worked on at once, changes speed and memory but not the result.
     `max_tokens` ends early: no protein follows the one that reaches so many encoder tokens. What `before_batch` raises
-    gives the evaluation up. Several `ranks` share the proteins, and each is told the result of all.
+    gives the evaluation up. Several `ranks` share the proteins, and each is told the result of all. `loss` runs the
+    model where `batch_loss` cannot, on all ranks equally often.
     """
     total = residues = 0.0
     num_tokens = num_residues = 0
-    examples = _examples(corpus, objective, crop, max_tokens)[ranks.rank :: ranks.size]
-    for batch in _batches(examples, batch_tokens):
+    examples = _examples(corpus, objective, crop, max_tokens)
+    own = list(_batches(examples[ranks.rank :: ranks.size], batch_tokens))
+    for number in range(int(ranks.largest(len(own)))):
         before_batch()
-        sums = batch_loss(model, batch, corpus.vocab, TargetWeights(), dtype, device)
+        # Whoever has no batch left takes part in the others' last ones with a small one that is not counted.
+        batch = own[number] if number < len(own) else _joined(examples[:1])
+        sums = loss(batch) if loss else batch_loss(model, batch, corpus.vocab, TargetWeights(), dtype, device)
+        if number >= len(own):
+            continue
         total, residues = total + float(sums.total), residues + float(sums.residues)
         num_tokens, num_residues = num_tokens + sums.num_tokens, num_residues + sums.num_residues
     total, residues, num_tokens, num_residues = ranks.sums([total, residues, num_tokens, num_residues])

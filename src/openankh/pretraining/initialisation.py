@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from openankh.attention.relative_bias import relative_buckets
 from openankh.config import ModelConfig
 from openankh.model import Ankh, Stack
+from openankh.pretraining.sharding import first_rows
 from openankh.vocab import Vocab
 
 Initialisation = Literal["published", "eager"]
@@ -40,7 +41,7 @@ def reserved_rows(model: Ankh) -> list[Tensor]:
     """Gradients by which layers of an `eager` model would begin to write into the reserved dimensions."""
     width = model.config.d_model // RESERVED_SHARE
     writers = (p for name, p in model.named_parameters() if name.split(".")[-2] in ("o", "wo"))
-    return [p.grad[:width] for p in writers if p.grad is not None]
+    return [first_rows(p.grad, width) for p in writers if p.grad is not None]
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """The optimisers a recipe can name, and which parameters of a T5 each of their rules updates."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
@@ -11,6 +11,7 @@ from openankh.errors import UserError
 from openankh.pretraining.adafactor import Adafactor
 from openankh.pretraining.adamw import AdamW
 from openankh.pretraining.muon import Muon
+from openankh.pretraining.sharding import HeldParameter, gathered_on_first, joint_norm, put
 
 OptimiserName = Literal["adafactor", "adamw", "muon"]
 OPTIMISER_NAMES: tuple[OptimiserName, ...] = ("adafactor", "adamw", "muon")
@@ -64,21 +65,35 @@ class Rule(Protocol):
 
 
 class Optimiser:
-    """The rules that together update a model's trainable parameters, and their state as named tensors."""
+    """The rules that together update a model's trainable parameters, and their state as named tensors.
 
-    def __init__(self, rules: Mapping[str, Rule], parameters: Iterable[nn.Parameter]):
+    Rules see what this rank holds: of a parameter that is shared out (see `sharding`) the rows, else all of it.
+    """
+
+    def __init__(self, rules: Mapping[str, Rule], parameters: Iterable[HeldParameter]):
         self.rules = dict(rules)
         self.parameters = list(parameters)
 
     def step(self, learning_rate_factor: float) -> None:
         """Update every parameter from its gradient; the factor is the schedule's, times each rule's learning rate."""
+        self._take_gradients()
         for rule in self.rules.values():
             rule.step(learning_rate_factor)
 
     def zero_grad(self) -> None:
         """Drop all gradients."""
         for parameter in self.parameters:
-            parameter.grad = None
+            parameter.drop_gradient()
+
+    def clip_gradients(self, max_norm: float) -> Tensor:
+        """`clip_gradients` of all parameters, whoever holds them."""
+        self._take_gradients()
+        whole = [parameter.held for parameter in self.parameters if parameter.rows is None]
+        return clip_gradients(whole, max_norm, [p for p in self.parameters if p.rows is not None])
+
+    def _take_gradients(self) -> None:
+        for parameter in self.parameters:
+            parameter.take_gradient()
 
     def tensors(self) -> dict[str, Tensor]:
         """The live state by name, `rule/parameter/kind`; everything is a tensor, step counts included."""
@@ -86,12 +101,10 @@ class Optimiser:
 
     def export_state(self) -> dict[str, Tensor]:
         """A copy of the state, contiguous and on the CPU, which later steps leave alone."""
-        live = self.tensors()
-        return {n: t.detach().to("cpu", copy=True, memory_format=torch.contiguous_format) for n, t in live.items()}
+        return gathered_on_first(self.tensors(), is_first=True)
 
-    @torch.no_grad()
-    def import_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take over an exported state bit by bit; UserError when it belongs to another model or optimiser."""
+    def check_state(self, state: Mapping[str, Tensor]) -> None:
+        """Raise UserError when an exported state belongs to another model or optimiser."""
         live = self.tensors()
         if foreign := sorted(live.keys() ^ state.keys()):
             raise UserError(
@@ -104,14 +117,19 @@ class Optimiser:
                     f"the optimiser state does not fit: {name!r} is {state[name].dtype} {tuple(state[name].shape)}, "
                     f"expected {tensor.dtype} {tuple(tensor.shape)}; resume with the recipe that began the run"
                 )
-        for name, tensor in live.items():
-            tensor.copy_(state[name])
+
+    @torch.no_grad()
+    def import_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over an exported state bit by bit; UserError when it belongs to another model or optimiser."""
+        self.check_state(state)
+        for name, tensor in self.tensors().items():
+            put(tensor, state[name])
 
 
 def build_optimiser(model: nn.Module, settings: OptimiserSettings) -> Optimiser:
     """The optimiser of these settings over all parameters of the model that require gradients."""
-    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    matrices = {name: p for name, p in trainable.items() if is_block_matrix(name, p)}
+    trainable = {name: HeldParameter.of(p) for name, p in model.named_parameters() if p.requires_grad}
+    matrices = {name: p for name, p in trainable.items() if is_block_matrix(name, p.held)}
     rest = {name: p for name, p in trainable.items() if name not in matrices}
     rules: dict[str, Rule] = {}
     if settings.name == "muon" and settings.query_rate != 1.0:
@@ -136,7 +154,7 @@ def decides_attention(name: str) -> bool:
     return name.endswith((".q.weight", "EncDecAttention.k.weight"))
 
 
-def _matrix_rule(matrices: Mapping[str, nn.Parameter], settings: OptimiserSettings) -> Rule:
+def _matrix_rule(matrices: Mapping[str, HeldParameter], settings: OptimiserSettings) -> Rule:
     if settings.name == "muon":
         return Muon(
             matrices,
@@ -148,7 +166,7 @@ def _matrix_rule(matrices: Mapping[str, nn.Parameter], settings: OptimiserSettin
     return _rest_rule(matrices, settings, settings.weight_decay)
 
 
-def _rest_rule(parameters: Mapping[str, nn.Parameter], settings: OptimiserSettings, weight_decay: float = 0.0) -> Rule:
+def _rest_rule(parameters: Mapping[str, HeldParameter], settings: OptimiserSettings, weight_decay: float = 0.0) -> Rule:
     if settings.name == "adafactor":
         return Adafactor(
             parameters,
@@ -163,14 +181,20 @@ def _rest_rule(parameters: Mapping[str, nn.Parameter], settings: OptimiserSettin
     return AdamW(parameters, settings.learning_rate, betas=settings.betas, eps=settings.eps, weight_decay=weight_decay)
 
 
-def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> Tensor:
+def clip_gradients(
+    parameters: Iterable[nn.Parameter], max_norm: float, shared_out: Sequence[HeldParameter] = ()
+) -> Tensor:
     """Scale all gradients so that their joint Euclidean norm is at most `max_norm`; the norm before, a 0-d tensor.
 
     A NaN or infinite gradient anywhere makes the norm NaN or infinite: check it before the step. `max_norm` may be
-    infinite, which only measures.
+    infinite, which only measures. Of `shared_out` other ranks hold the rest, and the norm is that of all.
     """
     kept = list(parameters)
     norm = torch.nn.utils.get_total_norm([p.grad for p in kept if p.grad is not None], foreach=True)
+    for mesh in {each.rows.mesh for each in shared_out if each.rows}:
+        parts = [each.held for each in shared_out]
+        norm = joint_norm(norm, [part.grad for part in parts if part.grad is not None], mesh)
+        kept += parts
     if max_norm < float("inf"):
         torch.nn.utils.clip_grads_with_norm_(kept, max_norm, norm, foreach=True)
     return norm

@@ -52,6 +52,23 @@ class Ranks:
         dist.all_reduce(summed)
         return summed.tolist()
 
+    def largest(self, number: float) -> float:
+        """The largest one of all ranks'."""
+        if self.size == 1:
+            return number
+        largest = torch.tensor(number, dtype=torch.float64, device=self.device)
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+        return float(largest)
+
+    def add_up(self, tensors: Sequence[Tensor]) -> None:
+        """Replace tensors of one type, in place and in one message, by their sums over all ranks."""
+        if self.size == 1 or not tensors:
+            return
+        summed = torch.cat([tensor.flatten() for tensor in tensors])
+        dist.all_reduce(summed)
+        for tensor, total in zip(tensors, summed.split([t.numel() for t in tensors]), strict=True):
+            tensor.copy_(total.view_as(tensor))
+
     def any(self, flag: bool) -> bool:
         """Whether it is true of one rank at least."""
         return flag if self.size == 1 else self.sums([float(flag)])[0] > 0
@@ -74,12 +91,16 @@ class Ranks:
             return dict(tensors)
         facts = {name: (str(t.dtype).removeprefix("torch."), list(t.shape)) for name, t in tensors.items()}
         return {
-            name: self._tensor_of_first(tensors.get(name), *fact) for name, fact in self.told_by_first(facts).items()
+            name: self.tensor_of_first(tensors.get(name), getattr(torch, dtype), shape)
+            for name, (dtype, shape) in self.told_by_first(facts).items()
         }
 
-    def _tensor_of_first(self, tensor: Tensor | None, dtype: str, shape: list[int]) -> Tensor:
+    def tensor_of_first(self, tensor: Tensor | None, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
+        """The first rank's tensor, of that type and shape, on the CPU; what others give is not looked at."""
+        if self.size == 1 and tensor is not None:
+            return tensor
         if not self.is_first or tensor is None:
-            tensor = torch.empty(shape, dtype=getattr(torch, dtype))
+            tensor = torch.empty(list(shape), dtype=dtype)
         sent = tensor.to(self.device).contiguous()
         if sent.numel():
             dist.broadcast(sent, 0)

@@ -1,10 +1,11 @@
 """Where a run reads and writes and how long it may take, and how it stands when its process ends."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from openankh.errors import UserError
+from openankh.pretraining.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,8 @@ class RunOptions:
 
     `minutes` is the budget of the whole run, which its schedule is planned for; `slice_minutes` stops this process
     after so long with a checkpoint, to be resumed. `licence` (SPDX) is told of the model, `init` names the model whose
-    weights a new run begins with; `trust_pickle` and `offline` say how that may be read and fetched.
+    weights a new run begins with; `trust_pickle` and `offline` say how that may be read and fetched. `engine` is how
+    steps are computed.
     """
 
     corpus: Path
@@ -26,6 +28,7 @@ class RunOptions:
     init: str | None = None
     trust_pickle: bool = False
     offline: bool = False
+    engine: Engine = field(default_factory=Engine)
 
     def __post_init__(self) -> None:
         for option, minutes in (("--minutes", self.minutes), ("--slice-minutes", self.slice_minutes)):

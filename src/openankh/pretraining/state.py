@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from openankh.errors import UserError
 from openankh.pretraining.optimisers import Optimiser
-from openankh.pretraining.ranks import Ranks
+from openankh.pretraining.ranks import ALONE, Ranks
+from openankh.pretraining.sharding import gathered_on_first, put
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,37 @@ def snapshot(
     step: int,
     facts: Mapping[str, Any],
     texts: Mapping[str, str] | None = None,
+    ranks: Ranks = ALONE,
 ) -> TrainingState:
-    """Copy a run's state to the CPU."""
-    weights = {name: _copy(tensor) for name, tensor in _weights(model).items()}
-    return TrainingState(step, weights, optimiser.export_state(), random_state(), dict(facts), dict(texts or {}))
+    """Copy a run's state to the CPU of the first rank; what others get has no tensors, but all have to ask for it."""
+    weights = gathered_on_first(_weights(model), ranks.is_first)
+    state = gathered_on_first(optimiser.tensors(), ranks.is_first)
+    return TrainingState(step, weights, state, random_state(), dict(facts), dict(texts or {}))
 
 
 @torch.no_grad()
-def restore(state: TrainingState, model: nn.Module, optimiser: Optimiser) -> None:
-    """Put a state's weights, optimiser and random numbers back, bit by bit; UserError when it is of another model."""
+def restore(state: TrainingState, model: nn.Module, optimiser: Optimiser, ranks: Ranks = ALONE) -> None:
+    """Put a state's weights, optimiser and random numbers back, bit by bit; UserError when it is of another model.
+
+    Only the first rank's tensors are looked at; they are passed on one by one, and each rank keeps what it holds.
+    """
     weights = _weights(model)
+    with ranks.together():
+        if ranks.is_first:
+            _check_model(state, weights)
+            optimiser.check_state(state.optimiser)
+    _put_all(optimiser.tensors(), state.optimiser, ranks)
+    _put_all(weights, state.model, ranks)
+    restore_random_state(ranks.tensors_of_first(state.random))
+
+
+@torch.no_grad()
+def begin_with(weights: Mapping[str, Tensor], model: nn.Module, ranks: Ranks = ALONE) -> None:
+    """Put the first rank's weights, which are of the same model, in the place of those there are."""
+    _put_all(_weights(model), weights, ranks)
+
+
+def _check_model(state: TrainingState, weights: Mapping[str, Tensor]) -> None:
     if foreign := sorted(weights.keys() ^ state.model.keys()):
         raise UserError(
             f"the checkpoint of step {state.step} is of another model: {foreign[0]!r} is "
@@ -57,21 +79,21 @@ def restore(state: TrainingState, model: nn.Module, optimiser: Optimiser) -> Non
                 f"{tuple(saved.shape)}, expected {tensor.dtype} {tuple(tensor.shape)}; resume with the recipe that "
                 "began the run"
             )
-    optimiser.import_state(state.optimiser)
-    for name, tensor in weights.items():
-        tensor.copy_(state.model[name])
-    restore_random_state(state.random)
+
+
+def _put_all(live: Mapping[str, Tensor], saved: Mapping[str, Tensor], ranks: Ranks) -> None:
+    for name, tensor in live.items():
+        put(tensor, ranks.tensor_of_first(saved.get(name), tensor.dtype, tensor.shape))
 
 
 def state_of_first(state: TrainingState | None, ranks: Ranks) -> TrainingState | None:
-    """The first rank's state, or None, on all ranks."""
+    """The first rank's state, or None, on all ranks: without its tensors, which `restore` passes on."""
     if ranks.size == 1:
         return state
     told = ranks.told_by_first(state and {"step": state.step, "facts": state.facts, "texts": state.texts})
-    if told is None:
-        return None
-    parts = {part: ranks.tensors_of_first(getattr(state, part, {})) for part in ("model", "optimiser", "random")}
-    return TrainingState(told["step"], **parts, facts=told["facts"], texts=told["texts"])
+    if told is None or ranks.is_first:
+        return state
+    return TrainingState(told["step"], {}, {}, {}, facts=told["facts"], texts=told["texts"])
 
 
 def random_state() -> dict[str, Tensor]:
@@ -99,7 +121,3 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
     for name, tensor in owned.items():
         seen.setdefault(id(tensor), name)
     return {name: owned[name] for name in seen.values()}
-
-
-def _copy(tensor: Tensor) -> Tensor:
-    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)

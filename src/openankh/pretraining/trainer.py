@@ -9,20 +9,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from openankh.attention import is_compiled
 from openankh.errors import UserError
 from openankh.model import Ankh, FeedForwardLayer, RMSNorm
 from openankh.order import Order
 from openankh.packing import Batch, Batches, Proteins, Turns
 from openankh.pretraining.batches_ahead import BatchesAhead
+from openankh.pretraining.engine import Engine
 from openankh.pretraining.flops import training_flops
 from openankh.pretraining.initialisation import initialise, reserved_rows
 from openankh.pretraining.objective_loss import LossSums, TargetWeights
-from openankh.pretraining.optimisers import build_optimiser, clip_gradients
+from openankh.pretraining.optimisers import build_optimiser
 from openankh.pretraining.rank_loss import RankLoss
 from openankh.pretraining.ranks import ALONE, Ranks
 from openankh.pretraining.recipes import Recipe
-from openankh.pretraining.state import TrainingState, restore, snapshot
+from openankh.pretraining.recomputation import recompute_layers
+from openankh.pretraining.sharding import whole_model
+from openankh.pretraining.state import TrainingState, begin_with, restore, snapshot
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -60,6 +62,7 @@ class Trainer:
         device: torch.device,
         begin_with: Mapping[str, Tensor] | None = None,
         ranks: Ranks = ALONE,
+        engine: Engine = Engine(),  # noqa: B008  (immutable)
     ):
         if recipe.accumulation % ranks.size:
             raise UserError(
@@ -76,12 +79,16 @@ class Trainer:
             initialise(self.model, recipe.vocab, recipe.initialisation, recipe.seed)
         else:
             self.model.load_state_dict(begin_with)
-        self.model.to(device)
-        if is_compiled(device):
+        if engine.compiles(device):
             compile_layers(self.model)
-        self.optimiser = build_optimiser(self.model, recipe.optimiser)
+        if engine.recompute:
+            recompute_layers(self.model)
         self.weights = TargetWeights(recipe.other_targets, recipe.encoder_loss)
-        self.loss = RankLoss(self.model, recipe.vocab, self.weights, DTYPES[recipe.dtype], device, ranks)
+        dtype, is_sharded = DTYPES[recipe.dtype], engine.sharding == "full" and ranks.size > 1
+        if not is_sharded:
+            self.model.to(device)
+        self.loss = RankLoss(self.model, recipe.vocab, self.weights, dtype, device, ranks, is_sharded)
+        self.optimiser = build_optimiser(self.model, recipe.optimiser)
         order = Order(len(corpus.lengths), recipe.seed)
         batches = Batches(corpus, order, recipe.objective, recipe.packing, recipe.seed)
         turns = Turns(batches, ranks.rank, ranks.size)
@@ -104,7 +111,7 @@ class Trainer:
         if self.recipe.initialisation == "eager":
             for rows in reserved_rows(self.model):
                 rows.zero_()
-        norm = float(clip_gradients(self.model.parameters(), self.recipe.clip_norm))
+        norm = float(self.optimiser.clip_gradients(self.recipe.clip_norm))
         update = self._update(batches, sums, norm)
         if not (math.isfinite(norm) and math.isfinite(update.loss)):
             self.optimiser.zero_grad()
@@ -115,13 +122,25 @@ class Trainer:
         return update
 
     def state(self, facts: Mapping[str, Any]) -> TrainingState:
-        """A copy of all that the next update depends on, with the loop's own facts."""
-        return snapshot(self.model, self.optimiser, self.step, {**facts, "position": self.position})
+        """A copy of all that the next update depends on, with the loop's own facts; every rank has to ask for it.
+
+        Only the first rank's has tensors.
+        """
+        facts = {**facts, "position": self.position}
+        return snapshot(self.model, self.optimiser, self.step, facts, ranks=self.ranks)
 
     def restore(self, state: TrainingState) -> None:
-        """Go on from a state, bit by bit."""
-        restore(state, self.model, self.optimiser)
+        """Go on from the first rank's state, bit by bit; every rank has to."""
+        restore(state, self.model, self.optimiser, self.ranks)
         self.step, self.position = state.step, int(state.facts["position"])
+
+    def begin_with(self, weights: Mapping[str, Tensor]) -> None:
+        """Take over the weights of another model of the same shape; every rank has to."""
+        begin_with(weights, self.model, self.ranks)
+
+    def whole_model(self) -> Ankh | None:
+        """The model, for the first rank to save; every rank has to ask for it."""
+        return whole_model(self.model, self.ranks.is_first)
 
     def _next_batches(self) -> list[Batch]:
         batches: list[Batch] = []

@@ -15,6 +15,7 @@ import torch
 from openankh.checkpoint import save_model
 from openankh.corpus import Corpus
 from openankh.files import require_free_space
+from openankh.model import Ankh
 from openankh.objectives import Objective
 from openankh.pretraining.beginning import check_beginning, read_initial_model_again
 from openankh.pretraining.checkpoints import Checkpoints
@@ -55,7 +56,7 @@ def pretrain(recipe: Recipe, options: RunOptions, progress: Progress, now: Now =
         torch.manual_seed(recipe.seed)  # its state is kept with every checkpoint, so it is the run's from the start
         with ranks.together():
             device = ranks.device if ranks.size > 1 else torch.device(options.device)
-            trainer = Trainer(recipe, begun.train, device, begun.weights, ranks)
+            trainer = Trainer(recipe, begun.train, device, begun.weights, ranks, options.engine)
         with ranks.together():
             if ranks.is_first:
                 _require_room(trainer, options)
@@ -217,6 +218,7 @@ class TrainingRun:
             batch_tokens=self.recipe.packing.tokens,
             before_batch=check,
             ranks=self.ranks,
+            loss=self.trainer.loss.of if self.trainer.loss.is_sharded else None,
         )
 
     def _save_best(self, results: Mapping[str, Evaluation]) -> None:
@@ -224,10 +226,11 @@ class TrainingRun:
         loss = _mean_loss(results) if results else None
         self.tallies = self.tallies.with_best(self.trainer.step, loss)
         with self.ranks.together():
-            if self.ranks.is_first:
-                self._save_model(loss, results)
+            model = self.trainer.whole_model()
+            if model is not None:
+                self._save_model(model, loss, results)
 
-    def _save_model(self, loss: float | None, results: Mapping[str, Evaluation]) -> None:
+    def _save_model(self, model: Ankh, loss: float | None, results: Mapping[str, Evaluation]) -> None:
         training = {
             "recipe": to_json(self.recipe),
             "step": self.trainer.step,
@@ -240,14 +243,14 @@ class TrainingRun:
             "validation": {name: asdict(result) for name, result in results.items()},
         }
         provenance = Provenance(f"openankh-{self.recipe.name}", self.options.licence, training)
-        save_model(self.trainer.model, self.recipe.vocab, self.best_folder, provenance)
+        save_model(model, self.recipe.vocab, self.best_folder, provenance)
 
     def _checkpoint(self) -> None:
-        if self.checkpoints is None:
-            return
         self.log.sync()
         facts = {"plan": self.pace.plan.to_json(), "tallies": asdict(self.tallies), "seconds": self._seconds()}
-        self.checkpoints.write_behind(self.trainer.state(facts))
+        state = self.trainer.state(facts)  # where weights are shared out, all ranks have a part in it
+        if self.checkpoints:
+            self.checkpoints.write_behind(state)
 
     def _restore(self, plan: StepPlan) -> tuple[StepPlan, int]:
         """Go on from the newest whole checkpoint, or from the beginning by `plan`; the plan and the step."""
@@ -258,7 +261,7 @@ class TrainingRun:
             self.progress.say("no checkpoint yet: beginning again")
             if self.record.init:
                 initial = read_initial_model_again(self.record.init, self.recipe, self.options)
-                self.trainer.model.load_state_dict(initial.weights)
+                self.trainer.begin_with(initial.weights)
             return plan, 0
         if found:
             for line in (*found.refused, f"going on from {found.folder}"):
