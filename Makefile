@@ -10,7 +10,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_ARGS)
 CHECKED := $(wildcard src tests benchmarks tools)
 
-.PHONY: help demo test check bench bench-embed campaign parity clean
+.PHONY: help demo test check bench bench-embed campaign campaign-training parity clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make bench   measure speed and memory against transformers, write benchmarks/RESULTS.md"
 	@echo "make bench-embed  embed beside OpenVINO, CTranslate2, ONNX Runtime and transformers, write benchmarks/EMBED.md"
 	@echo "make campaign  kill writers and fill disks hundreds of times on real proteins, write benchmarks/CAMPAIGNS.md"
+	@echo "make campaign-training  kill training 150 times, resume it, compare all bits, write benchmarks/TRAINING_KILLS.md"
 	@echo "make parity  hold networks of the published widths to transformers, write benchmarks/PARITY.md"
 	@echo "make clean   remove .venv and all caches"
 
@@ -46,6 +47,9 @@ parity: .venv/dev.stamp
 
 campaign: .venv/dev.stamp
 	$(BIN)/python benchmarks/campaigns
+
+campaign-training: .venv/dev.stamp
+	$(BIN)/python benchmarks/campaigns/training_kills.py
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist

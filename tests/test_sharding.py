@@ -1,5 +1,6 @@
 """Ranks that share out a model's weights, and layers computed again, learn what one process with all of it learns."""
 
+import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -180,6 +181,24 @@ def test_computing_again_keeps_less_for_the_way_back(tmp_path: Path) -> None:
 def test_journals_of_runs_computed_again_are_the_same(corpus: Path, trainers: Trainers, alone, tmp_path: Path) -> None:
     run = run_of(trainers, corpus, tmp_path / "run", 1, "--recompute", *OPTIMISERS["adafactor"])
     assert journal_without_timing(run) == journal_without_timing(alone["adafactor"])
+
+
+@pytest.mark.skipif("OPENANKH_COMPILE_TESTS" not in os.environ, reason="takes a minute: set OPENANKH_COMPILE_TESTS=1")
+@pytest.mark.filterwarnings("ignore")  # what the compiler itself imports is deprecated
+@pytest.mark.parametrize("recompute", [False, True])
+def test_compiled_layers_reach_the_same_losses(tmp_path: Path, recompute: bool) -> None:
+    recipe, corpus = tiny_recipe("dtype=fp32", "accumulation=2"), sample_corpus(tmp_path / "corpus")
+    engines = (Engine(), Engine(compile="on", recompute=recompute))
+    plain, compiled = (Trainer(recipe, corpus, torch.device("cpu"), engine=engine) for engine in engines)
+    for _ in range(4):
+        assert compiled.update(1e-2).loss == pytest.approx(plain.update(1e-2).loss, rel=1e-5)
+
+
+def test_compiling_without_a_compiler_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UserError, match="no C\\+\\+ compiler 'no-such-compiler'"):
+        Engine(compile="on").compiles(torch.device("cpu"))
+    assert not Engine().compiles(torch.device("cpu"))
 
 
 @pytest.mark.parametrize(("words", "told"), [(("half", "auto"), "--sharding half"), (("full", "yes"), "--compile yes")])

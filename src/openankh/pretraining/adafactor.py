@@ -87,7 +87,7 @@ class Adafactor:
         num_numbers = parameter.shape.numel()
         update_square = yield update.square().sum().view(1)
         update /= ((update_square / num_numbers).sqrt() / self.clip_update).clamp_(min=1.0)
-        decay = torch.tensor(rate * self.weight_decay, device=update.device)
+        decay: float | Tensor = rate * self.weight_decay
         if self.parameter_scale:
             scale = (square / num_numbers).sqrt().clamp_(min=SCALE_FLOOR)
             update *= scale

@@ -3,6 +3,9 @@
 None of it changes what is learned, so a run may go on with another engine than it was begun with.
 """
 
+import importlib.util
+import os
+import shutil
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
@@ -29,8 +32,18 @@ class Engine:
     compile: Compiling = "auto"
 
     def compiles(self, device: torch.device) -> bool:
-        """Whether layers are compiled for this device."""
+        """Whether layers are compiled for this device; UserError where they shall be and cannot."""
+        if self.compile == "on" and (missing := _missing_compiler(device)):
+            raise UserError(f"--compile on: {missing}; install it, or give --compile off")
         return is_compiled(device) if self.compile == "auto" else self.compile == "on"
+
+
+def _missing_compiler(device: torch.device) -> str | None:
+    """What torch.compile would need for this device and does not find."""
+    if device.type == "cuda":
+        return None if importlib.util.find_spec("triton") else "Triton is not installed"
+    name = os.environ.get("CXX", "g++")
+    return None if shutil.which(name) else f"there is no C++ compiler {name!r} here (CXX names another)"
 
 
 def engine_of(sharding: str, recompute: bool, compile: str) -> Engine:
