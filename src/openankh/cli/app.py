@@ -10,6 +10,7 @@ VERBS = {
     "complete": "Proteins of which a beginning is kept and the rest is written by the model.",
     "prepare": "FASTA files into a corpus to train on.",
     "pretrain": "Train a model on a corpus, from scratch or from where a run stopped.",
+    "ablate": "The Ankh paper's experiments at equal compute, compared in one table and one plot.",
     "store": "Embedding stores: verify, describe, export to HDF5, Parquet or NPZ, merge.",
     "models": "The models that can be named, with size, licence and whether they are here.",
     "info": "What a file or folder is: a model, a corpus, embeddings, a training run, FASTA.",

@@ -122,9 +122,10 @@ def pretrain(
         torch.set_num_threads(threads)
     engine = engine_of(sharding, recompute, compile)
     options = RunOptions(
-        corpus, out, resume, minutes, slice_minutes, _device(device), licence, init, trust_pickle, offline, engine
-    )
-    with _progress(quiet) as progress:
+        corpus, out, resume, minutes, slice_minutes, training_device(device), licence, init, trust_pickle, offline,
+        engine,
+    )  # fmt: skip
+    with training_progress(quiet) as progress:
         try:
             summary = run(chosen, options, progress)
         except OtherRankError:
@@ -134,7 +135,8 @@ def pretrain(
     return 0 if summary.finished else STOPPED_EXIT_CODE
 
 
-def _device(name: str) -> str:
+def training_device(name: str) -> str:
+    """The device that `--device` names, `auto` a GPU where one is seen; UserError for one that is not there."""
     import torch
 
     if name == "auto":
@@ -150,7 +152,8 @@ def _device(name: str) -> str:
     return name
 
 
-def _progress(quiet: bool):
+def training_progress(quiet: bool):
+    """The bar of a run on standard error, or lines where that is no terminal."""
     from rich.console import Console
 
     from openankh.pretraining.progress import TrainingProgress

@@ -1,0 +1,1 @@
+"""The Ankh paper's experiments trained at equal compute and compared: one table, one plot."""
