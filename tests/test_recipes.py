@@ -8,10 +8,19 @@ import torch
 
 from openankh.errors import UserError
 from openankh.model import Ankh
+from openankh.objectives import RandomResidues, SeveralRates, Suffix
 from openankh.pretraining.recipes import RECIPES, Recipe, differences, recipe_named, to_json
 from openankh.pretraining.settings import setting_values
+from openankh.published import published_model
 
-PUBLISHED = {"ankh_base": 736_453_632, "ankh_large": 1_878_705_152}
+PUBLISHED = {
+    "ankh_base": (736_453_632, 453_170_688),
+    "ankh_large": (1_878_705_152, 1_151_707_648),
+    "ankh2_large": (1_878_705_152, 1_151_707_648),
+    "ankh3_large": (1_879_049_216, 1_151_879_680),
+    "ankh3_xl": (5_730_907_136, 3_484_799_488),
+}
+"""Parameters of all and of the encoder, by `published`; those of the last one follow from its inferred shape."""
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -30,9 +39,34 @@ def test_the_network_of_every_recipe_has_the_parameters_its_config_counts(name: 
     assert num_parameters == config.num_parameters
 
 
-@pytest.mark.parametrize(("name", "num_parameters"), PUBLISHED.items())
-def test_the_published_recipes_have_the_published_numbers_of_parameters(name: str, num_parameters: int) -> None:
-    assert RECIPES[name]().model.num_parameters == num_parameters
+@pytest.mark.parametrize(("name", "counts"), PUBLISHED.items())
+def test_the_published_recipes_have_the_published_numbers_of_parameters(name: str, counts: tuple[int, int]) -> None:
+    model = RECIPES[name]().model
+    assert (model.num_parameters, model.num_encoder_parameters) == counts
+    published = published_model(name.replace("_", "-").replace("ankh2-large", "ankh2-ext1"))
+    assert published is not None
+    if published.num_parameters is not None:
+        assert (published.num_parameters, published.num_encoder_parameters) == counts
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_published_recipes_train_as_the_papers_tell(name: str) -> None:
+    recipe = RECIPES[name]()
+    assert (recipe.optimiser.name, recipe.optimiser.weight_decay, recipe.optimiser.beta1) == ("adafactor", 0, None)
+    assert (recipe.schedule.name, recipe.warmup_steps, recipe.packing.crop) == ("linear", 10_000, 512)
+    rate = {"ankh_base": 4e-3, "ankh3_xl": 1e-3}.get(name, 2e-3)
+    assert recipe.optimiser.learning_rate == rate
+    proteins_a_step = recipe.accumulation * recipe.packing.tokens / 312
+    assert proteins_a_step == (1536 if name == "ankh_base" else 1024)
+    epochs = recipe.total_steps * proteins_a_step / 45e6
+    assert epochs == pytest.approx(45 if name == "ankh2_large" else 68, rel=1e-3)
+    if name.startswith("ankh3"):
+        denoising, completing = recipe.objectives
+        assert (denoising.prefix, completing.prefix) == ("[NLU]", "[S2S]")
+        assert denoising.mask == SeveralRates((0.15, 0.20, 0.30)) and completing.mask == Suffix(0.5, 0.5)
+    else:
+        assert recipe.objectives[0].mask == RandomResidues(0.20) and recipe.objectives[0].prefix is None
+    assert (recipe.model.activation == "gelu") == (name in ("ankh_base", "ankh_large"))
 
 
 @pytest.mark.parametrize("name", ["nano", "nano_gpu"])

@@ -291,12 +291,13 @@ def save_model(
     *,
     dtype: torch.dtype | None = None,
     max_shard_bytes: int = DEFAULT_SHARD_BYTES,
+    texts: Mapping[str, str] | None = None,
 ) -> Manifest:
     """Write a model folder that `load_model` and transformers open; it appears whole or not at all.
 
     Weights are written as `dtype` (None: as they are), in several files where one would exceed `max_shard_bytes`. An
-    earlier model in the folder is replaced. Raises UserError when the folder holds anything else, cannot be written or
-    the disk is full, and leaves what was there.
+    earlier model in the folder is replaced. `texts` are further files, such as a card. Raises UserError when the folder
+    holds anything else, cannot be written or the disk is full, and leaves what was there.
     """
     folder = Path(folder)
     assert vocab.size <= model.config.vocab_size, "the vocabulary has more pieces than the model has rows"
@@ -311,6 +312,8 @@ def save_model(
         stored = _write_weights(shards, dtype, new)
         _write_configs(model.config, vocab, stored, new)
         write_tokenizer(vocab, new)
+        for name, text in (texts or {}).items():
+            (new / name).write_text(text, encoding="utf-8")
         return write_manifest(new, provenance, num_parameters, "+".join(stored))
 
 

@@ -16,6 +16,7 @@ from openankh.attention.documents import Documents
 from openankh.attention.flex import flex_packed_attention
 from openankh.attention.hankel import hankel_attention
 from openankh.attention.relative_bias import RelativeBias, bias_by_distance
+from openankh.attention.shapes import attention_of_shapes
 
 __all__ = ["Documents", "RelativeBias", "attend", "is_compiled", "relative_bias"]
 
@@ -37,6 +38,8 @@ def attend(
     """
     if is_compiled(q_THK.device):
         return flex_packed_attention(q_THK, k_SHK, v_SHK, queries, keys, bias)
+    if q_THK.device.type == "meta":
+        return attention_of_shapes(q_THK, k_SHK, v_SHK, None if bias is None else bias.by_distance)
     if q_THK.device.type != "cpu" or _trains_on_short(q_THK, queries, keys):
         return dense_attention(q_THK, k_SHK, v_SHK, queries, keys, bias)
     return hankel_attention(q_THK, k_SHK, v_SHK, queries, keys, bias)

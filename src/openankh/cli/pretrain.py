@@ -1,7 +1,7 @@
 """`openankh pretrain`: train a new model by a recipe."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
 
@@ -10,10 +10,12 @@ from openankh.cli.options import Json, Offline, Quiet, TrustPickle
 from openankh.errors import UserError
 
 if TYPE_CHECKING:
+    from openankh.pretraining.dry_run import Plan
     from openankh.pretraining.recipes import Recipe
 
 _LENGTH = Group("How long", sort_key=1)
-_ENGINE = Group("How steps are computed (the losses stay the same)", sort_key=2)
+_ENGINE = Group("How steps are computed (what is learned stays the same)", sort_key=2)
+_DRY = Group("What it would take", sort_key=3)
 
 RecipeName = Annotated[
     str, Parameter(help="A recipe, or an experiment of the Ankh paper such as exp8-tiny: see --list.")
@@ -61,8 +63,30 @@ Compile = Annotated[
 ]
 Licence = Annotated[str, Parameter(help="The model's licence, an SPDX name such as CC-BY-4.0, told in its folder.")]
 Init = Annotated[
-    str | None, Parameter(help="Begin with the weights of this model, named as -m elsewhere, instead of new ones.")
+    str | None,
+    Parameter(help="Begin with the weights of this model, named as -m elsewhere, or of an earlier run's folder."),
 ]
+InitOptimiser = Annotated[
+    Literal["fresh", "resumed"], Parameter(help="With --init RUN: resume that run's optimiser, or begin a fresh one.")
+]
+Log = Annotated[
+    Literal["trackio", "wandb"] | None, Parameter(help="Tell every number to this tracker too, an extra to install.")
+]
+ChangedCode = Annotated[
+    Literal["refuse", "tell"], Parameter(help="With --resume, where the code has changed since the run began.")
+]
+Dry = Annotated[
+    bool,
+    Parameter(
+        name="--dry-run", negative=(), group=_DRY, help="Tell memory, tokens, operations, hours and disk, and stop."
+    ),
+]
+Gpu = Annotated[
+    str, Parameter(group=_DRY, help="Reckon with h100, h200, b200, a100, l40s or rtx4090; cpu is this machine's own.")
+]
+Gpus = Annotated[int, Parameter(group=_DRY, help="How many of them.")]
+Utilisation = Annotated[float, Parameter(group=_DRY, help="The share of their peak that training is to reach.")]
+PricePerHour = Annotated[float | None, Parameter(group=_DRY, help="What an hour of one costs.")]
 ListRecipes = Annotated[bool, Parameter(name="--list", negative=(), help="Show the recipes and stop.")]
 ShowSettings = Annotated[
     bool, Parameter(name="--settings", negative=(), help="Show the recipe's settings, changes included, and stop.")
@@ -82,6 +106,9 @@ def pretrain(
     device: TrainingDevice = "auto",
     licence: Licence = "",
     init: Init = None,
+    optimiser: InitOptimiser = "fresh",
+    log: Log = None,
+    changed_code: ChangedCode = "refuse",
     sharding: SharedOut = "none",
     recompute: Recompute = False,
     compile: Compile = "auto",
@@ -89,6 +116,11 @@ def pretrain(
     offline: Offline = False,
     list_recipes: ListRecipes = False,
     show_settings: ShowSettings = False,
+    dry_run: Dry = False,
+    gpu: Gpu = "h100",
+    gpus: Gpus = 1,
+    utilisation: Utilisation = 0.4,
+    price_per_hour: PricePerHour = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:
@@ -114,16 +146,21 @@ def pretrain(
     if show_settings:
         report.result(setting_values(chosen), as_json=json)
         return 0
+    if dry_run:
+        from openankh.pretraining.dry_run import Plan
+
+        engine = engine_of(sharding, recompute, compile)
+        _tell_plan(chosen, Plan(gpu, gpus, utilisation, price_per_hour, engine), corpus, json)
+        return 0
     if corpus is None or out is None:
         raise UserError("pretrain needs --corpus CORPUS, made by `openankh prepare`, and --out RUN, a folder")
     if threads is not None:
         if threads < 1:
             raise UserError(f"--threads {threads}: give at least 1")
         torch.set_num_threads(threads)
-    engine = engine_of(sharding, recompute, compile)
     options = RunOptions(
         corpus, out, resume, minutes, slice_minutes, training_device(device), licence, init, trust_pickle, offline,
-        engine,
+        optimiser=optimiser, log=log, changed_code=changed_code, engine=engine_of(sharding, recompute, compile),
     )  # fmt: skip
     with training_progress(quiet) as progress:
         try:
@@ -133,6 +170,18 @@ def pretrain(
     if is_first_rank():
         report.result(summary, as_json=json)
     return 0 if summary.finished else STOPPED_EXIT_CODE
+
+
+def _tell_plan(recipe: "Recipe", plan: "Plan", folder: Path | None, as_json: bool) -> None:
+    from openankh.cli.pretraining_plan import plan_facts
+    from openankh.corpus import Corpus
+    from openankh.pretraining.beginning import check_corpus
+    from openankh.pretraining.dry_run import dry_run
+
+    corpus = None if folder is None else Corpus.open(folder)
+    if corpus is not None:
+        check_corpus(recipe, corpus)
+    report.result(plan_facts(dry_run(recipe, plan, corpus), as_json), as_json=as_json)
 
 
 def training_device(name: str) -> str:

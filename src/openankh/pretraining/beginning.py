@@ -1,94 +1,137 @@
 """What a run goes out from, checked before anything is trained: corpus, record, and the model it may begin with."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import torch
+import numpy as np
 from torch import Tensor
 
-from openankh.checkpoint import load_named_model
 from openankh.corpus import Corpus
 from openankh.errors import UserError
+from openankh.objectives import Suffix
+from openankh.pretraining.initial_model import InitialModel, read_initial_model
 from openankh.pretraining.progress import Progress
 from openankh.pretraining.ranks import Ranks
-from openankh.pretraining.recipes import Recipe, differences, to_json
+from openankh.pretraining.recipes import Recipe
 from openankh.pretraining.run_options import RunOptions
-from openankh.pretraining.run_record import RunRecord, changed_environment, check_record, require_no_run
-from openankh.provenance import sha256_of_model
+from openankh.pretraining.run_record import (
+    RunRecord,
+    changed_environment,
+    check_code,
+    check_record,
+    read_record,
+    require_no_run,
+)
+from openankh.pretraining.trackers import require_tracker
+from openankh.vocab import Vocab
 
-
-@dataclass(frozen=True, eq=False)
-class InitialModel:
-    """Weights by name, fp32, and the record of which they were.
-
-    That is the model's name, the hash over its files and, where its folder tells, how it was trained itself.
-    """
-
-    weights: Mapping[str, Tensor]
-    record: Mapping[str, Any]
-
-
-def read_initial_model(name: str, recipe: Recipe, options: RunOptions) -> InitialModel:
-    """The model of that name or folder; UserError where it is not of the recipe's shape and vocabulary."""
-    trust_pickle, offline = options.trust_pickle, options.offline
-    loaded = load_named_model(name, dtype=torch.float32, trust_pickle=trust_pickle, offline=offline)
-    if changed := differences(to_json(recipe.model), to_json(loaded.model.config)):
-        key = changed[0]
-        raise UserError(
-            f"--init {name}: recipe {recipe.name} has another {key}, {getattr(recipe.model, key)} "
-            f"instead of {getattr(loaded.model.config, key)}; give model.{key}={getattr(loaded.model.config, key)}"
-        )
-    if loaded.vocab.fingerprint != recipe.vocab.fingerprint:
-        raise UserError(f"--init {name}: its vocabulary is not the one of recipe {recipe.name} ({recipe.vocabulary})")
-    assert loaded.place is not None
-    is_local = Path(name).is_dir() and not loaded.place.commit
-    known_as = str(Path(name).absolute()) if is_local else loaded.place.pinned_name
-    training = loaded.provenance.training if loaded.provenance else {}
-    record = {"name": known_as, "sha256": sha256_of_model(loaded.folder, loaded.manifest), "training": training}
-    return InitialModel(loaded.model.state_dict(), record)
-
-
-def read_initial_model_again(record: Mapping[str, Any], recipe: Recipe, options: RunOptions) -> InitialModel:
-    """The model of a record, for a run that is begun again; UserError when it is another one by now."""
-    beginning = read_initial_model(record["name"], recipe, options)
-    if beginning.record != record:
-        raise UserError(f"{record['name']}: not the model this run was begun with; begin a new run with --init")
-    return beginning
+_LEAST_TO_CUT = 2
+"""Residues: one on each side of the cut."""
+_MOST_UNCUT = 0.01
+"""The share of proteins too short to be cut that a corpus may have: they are served whole to the decoder."""
 
 
 @dataclass(frozen=True, eq=False)
 class Begun:
-    """What a run goes out from; `weights` are those of another model, if it begins with one."""
+    """What a run goes out from; `weights` are those of another model, if it begins with one.
 
+    `recipe` is the one asked for, with the vocabulary of that model. `optimiser` is the state of one that is resumed.
+    """
+
+    recipe: Recipe
     train: Corpus
     valid: Corpus | None
     record: RunRecord
-    weights: Mapping[str, Tensor] | None
+    weights: Mapping[str, Tensor] | None = None
+    optimiser: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def check_beginning(recipe: Recipe, options: RunOptions, ranks: Ranks, progress: Progress) -> Begun:
     """The corpus and record of a run to be begun or resumed; UserError where they do not fit each other."""
-    train, valid = _open_corpus(recipe, options.corpus, verify=ranks.is_first and not options.resume)
+    if options.log is not None and ranks.is_first:
+        require_tracker(options.log)
+    train, valid = _open_corpus(options.corpus, verify=ranks.is_first and not options.resume)
     if options.resume:
-        record = check_record(options.out, recipe, train.fingerprint, options.minutes)
-        if changed := changed_environment(record):
-            progress.say(changed)
-        return Begun(train, valid, record, None)
+        return _resumed(recipe, options, train, valid, ranks, progress)
     if ranks.is_first:
         require_no_run(options.out)
     beginning = read_initial_model(options.init, recipe, options) if options.init else None
-    record = RunRecord.of(recipe, train.fingerprint, options.minutes, beginning.record if beginning else None)
-    return Begun(train, valid, record, beginning.weights if beginning else None)
+    recipe = _with_vocabulary(recipe, train, beginning, options)
+    require_long_enough(recipe, train)
+    record = RunRecord.of(
+        recipe,
+        options.corpus,
+        train.manifest,
+        options.minutes,
+        beginning.record if beginning else None,
+        device_of(options, ranks),
+        ranks.size,
+    )
+    if beginning is None:
+        return Begun(recipe, train, valid, record)
+    for line in beginning.notes:
+        progress.say(line)
+    return Begun(recipe, train, valid, record, beginning.weights, beginning.optimiser)
 
 
-def _open_corpus(recipe: Recipe, folder: Path, verify: bool) -> tuple[Corpus, Corpus | None]:
-    train = Corpus.open(folder, verify=verify)
-    if train.vocab.fingerprint != recipe.vocab.fingerprint:
+def _resumed(
+    recipe: Recipe, options: RunOptions, train: Corpus, valid: Corpus | None, ranks: Ranks, progress: Progress
+) -> Begun:
+    pieces = read_record(options.out).recipe.get("pieces")
+    if pieces and not recipe.pieces:  # the vocabulary of the model that the run began with
+        recipe = replace(recipe, pieces=tuple(pieces))
+    _require_vocabulary(train, recipe.vocab, f"recipe {recipe.name} uses", recipe.vocabulary)
+    record = check_record(options.out, recipe, train.fingerprint, options.minutes)
+    if options.changed_code == "refuse":
+        check_code(options.out, record)
+    if changed := changed_environment(record, device_of(options, ranks), ranks.size):
+        progress.say(changed)
+    return Begun(recipe, train, valid, record)
+
+
+def device_of(options: RunOptions, ranks: Ranks) -> str:
+    """The device that this rank works on."""
+    return str(ranks.device) if ranks.size > 1 else options.device
+
+
+def check_corpus(recipe: Recipe, train: Corpus) -> None:
+    """Raise UserError where a corpus cannot serve a recipe: its vocabulary is another, its proteins are too short."""
+    _require_vocabulary(train, recipe.vocab, f"recipe {recipe.name} uses", recipe.vocabulary)
+    require_long_enough(recipe, train)
+
+
+def require_long_enough(recipe: Recipe, train: Corpus) -> None:
+    """Raise UserError where a task cuts proteins in two and the corpus has many that cannot be cut."""
+    cutting = [objective.name for objective in recipe.objectives if isinstance(objective.mask, Suffix)]
+    if not cutting:
+        return
+    num_short = int(np.count_nonzero(train.lengths < _LEAST_TO_CUT))
+    if num_short > _MOST_UNCUT * train.num_proteins:
         raise UserError(
-            f"{folder}: was prepared with another vocabulary than recipe {recipe.name} uses; "
-            f"prepare it with --vocab {recipe.vocabulary}"
+            f"{train.folder}: {num_short:,} of {train.num_proteins:,} proteins are too short to be cut in two, as "
+            f"{cutting[0]!r} of recipe {recipe.name} does; prepare the corpus with --min-length 20, or choose another "
+            "recipe"
         )
+
+
+def _with_vocabulary(recipe: Recipe, train: Corpus, beginning: InitialModel | None, options: RunOptions) -> Recipe:
+    """The recipe, with the vocabulary of the model it begins with; the corpus must have it too."""
+    if beginning is None or beginning.vocab.fingerprint == recipe.vocab.fingerprint:
+        _require_vocabulary(train, recipe.vocab, f"recipe {recipe.name} uses", recipe.vocabulary)
+        return recipe
+    _require_vocabulary(train, beginning.vocab, f"--init {options.init} has", "FOLDER, that model's or its tokenizer's")
+    return replace(recipe, pieces=beginning.vocab.pieces)
+
+
+def _require_vocabulary(train: Corpus, vocab: Vocab, whose: str, remedy: str) -> None:
+    if train.vocab.fingerprint != vocab.fingerprint:
+        raise UserError(
+            f"{train.folder}: was prepared with another vocabulary than {whose}; prepare it with --vocab {remedy}"
+        )
+
+
+def _open_corpus(folder: Path, verify: bool) -> tuple[Corpus, Corpus | None]:
+    train = Corpus.open(folder, verify=verify)
     valid = Corpus.open(folder, "valid", verify) if "valid" in train.manifest.splits else None
     return train, valid

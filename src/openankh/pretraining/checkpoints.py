@@ -63,12 +63,11 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The steps that have a folder, oldest first; a folder under its final name has been written to its end."""
-        matches = (_STEP.fullmatch(entry.name) for entry in self.folder.iterdir() if entry.is_dir())
-        return sorted(int(match[1]) for match in matches if match)
+        return _steps(self.folder)
 
     def path(self, step: int) -> Path:
         """The folder of a step."""
-        return self.folder / f"step-{step:08d}"
+        return _path(self.folder, step)
 
     def write(self, state: TrainingState, *, protect: bool = False) -> Path:
         """Write a state durably, then remove what need not be kept; returns its folder.
@@ -98,17 +97,7 @@ class Checkpoints:
         Raises UserError when there are checkpoints and none of them is whole.
         """
         self.wait()
-        refused: list[str] = []
-        for step in reversed(self.steps()):
-            try:
-                return Restored(_read(self.path(step), step), self.path(step), tuple(refused))
-            except _UnusableError as fault:
-                refused.append(f"checkpoint {self.path(step)} is not used: {fault}")
-        if refused:
-            raise UserError(
-                f"no checkpoint of this run can be used ({'; '.join(refused)}); begin anew in another folder"
-            )
-        return None
+        return _newest(self.folder)
 
     def _write(self, state: TrainingState, protect: bool) -> Path:
         path = self.path(state.step)
@@ -138,6 +127,34 @@ class Checkpoints:
         """What a killed process was writing or removing."""
         for entry in self.folder.glob("step-*.tmp-*"):
             shutil.rmtree(entry)
+
+
+def read_newest_of(run: Path) -> Restored | None:
+    """As `Checkpoints.read_newest`, of a run that another process may be training: nothing is changed there."""
+    folder = run / "checkpoints"
+    return _newest(folder) if folder.is_dir() else None
+
+
+def _steps(folder: Path) -> list[int]:
+    matches = (_STEP.fullmatch(entry.name) for entry in folder.iterdir() if entry.is_dir())
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def _path(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:08d}"
+
+
+def _newest(folder: Path) -> Restored | None:
+    refused: list[str] = []
+    for step in reversed(_steps(folder)):
+        path = _path(folder, step)
+        try:
+            return Restored(_read(path, step), path, tuple(refused))
+        except _UnusableError as fault:
+            refused.append(f"checkpoint {path} is not used: {fault}")
+    if refused:
+        raise UserError(f"no checkpoint of this run can be used ({'; '.join(refused)}); begin anew in another folder")
+    return None
 
 
 def _num_bytes(state: TrainingState) -> int:

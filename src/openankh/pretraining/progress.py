@@ -3,7 +3,8 @@
 import math
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
@@ -17,13 +18,17 @@ _MEMORY = 0.98
 
 @dataclass(frozen=True)
 class Report:
-    """How a run stands after `step` updates; `loss` in nats a token, `utilisation` a share of the machine's peak."""
+    """How a run stands after `step` updates; `loss` in nats a hidden residue, `utilisation` a share of the peak.
+
+    `task_losses` are those of a mixture's objectives by name.
+    """
 
     step: int
     loss: float
     tokens_a_second: float
     utilisation: float | None = None
     seconds_left: float | None = None
+    task_losses: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def perplexity(self) -> float:
@@ -31,8 +36,9 @@ class Report:
         return math.inf if self.loss > 700 else math.exp(self.loss)
 
     def __str__(self) -> str:
+        of_tasks = ", ".join(f"{name} {loss:.3f}" for name, loss in self.task_losses.items())
         parts = [
-            f"loss {self.loss:.4f}",
+            f"loss {self.loss:.4f}" + (f" ({of_tasks})" if of_tasks else ""),
             f"perplexity {self.perplexity:.2f}",
             f"{self.tokens_a_second:,.0f} tokens/s",
         ]
@@ -52,21 +58,36 @@ class Recent:
     tokens: float = 0.0
     flops: float = 0.0
     seconds: float = 0.0
+    tasks: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
-    def plus(self, loss: float, tokens: int, flops: int, seconds: float) -> "Recent":
-        """With one step more."""
+    def plus(
+        self, loss: float, tokens: int, flops: int, seconds: float, task_losses: Mapping[str, float] | None = None
+    ) -> "Recent":
+        """With one step more; of a mixture with the losses of the objectives it had proteins of."""
+        losses = task_losses or {}
+        faded = {name: (total * _MEMORY, count * _MEMORY) for name, (total, count) in self.tasks.items()}
+        totals = {name: faded.get(name, (0.0, 0.0)) for name in [*faded, *(new for new in losses if new not in faded)]}
+        tasks = {
+            name: (total + losses.get(name, 0.0), count + (name in losses)) for name, (total, count) in totals.items()
+        }
         return Recent(
             self.steps * _MEMORY + 1,
             self.losses * _MEMORY + loss,
             self.tokens * _MEMORY + tokens,
             self.flops * _MEMORY + flops,
             self.seconds * _MEMORY + seconds,
+            tasks,
         )
 
     @property
     def loss(self) -> float:
         """Mean loss of a step."""
         return self.losses / self.steps
+
+    @property
+    def task_losses(self) -> dict[str, float]:
+        """Mean loss of each objective of a mixture over the steps that had it."""
+        return {name: total / count for name, (total, count) in self.tasks.items()}
 
     @property
     def tokens_a_second(self) -> float:

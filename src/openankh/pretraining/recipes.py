@@ -51,12 +51,14 @@ class Recipe:
     A step is `accumulation` batches; loss is averaged over all their targets. `other_targets` is what a sentinel or
     `</s>` among the targets counts beside a residue's 1, `encoder_loss` what the encoder's own guess of a hidden
     residue counts (published: 1 and 0). With a time budget `total_steps` is replaced by what fits into it. Counts
-    ending in `_every` are steps; `valid_tokens` is how many encoder tokens a validation reads.
+    ending in `_every` are steps; `valid_tokens` is how many encoder tokens a validation reads. `pieces` are those of a
+    vocabulary that has no name, taken from the model a run begins with.
     """
 
     name: str
     model: ModelConfig
     vocabulary: VocabularyName = "openankh"
+    pieces: tuple[str, ...] = ()
     objective: Training = field(default_factory=Objective)
     packing: PackingSettings = field(default_factory=PackingSettings)
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
@@ -111,7 +113,7 @@ class Recipe:
     @property
     def vocab(self) -> Vocab:
         """The vocabulary the model is trained with."""
-        return VOCABULARIES[self.vocabulary]()
+        return Vocab(self.pieces) if self.pieces else VOCABULARIES[self.vocabulary]()
 
 
 def nano() -> Recipe:
@@ -211,50 +213,117 @@ def micro() -> Recipe:
     )
 
 
+def small() -> Recipe:
+    """One GPU, an afternoon: 55,857,152 parameters, denoising and completion together, one epoch of UniRef50.
+
+    Command: openankh pretrain small --corpus CORPUS --out RUN. Hardware: one GPU of 24 GB with bf16. Tokens: 15.4 B.
+    Cost: 3.4 GPU hours of an H100 at 40 % utilisation (arithmetic, not measured). Rates, schedule and stabilisers are
+    those of `nano`, the rates halved for a width 2.7 times as large.
+    """
+    rates = replace(nano().optimiser, learning_rate=1.5e-3, matrix_learning_rate=0.005)
+    return replace(
+        nano_gpu(),
+        name="small",
+        model=ModelConfig(
+            vocab_size=256, d_model=512, d_ff=1408, d_kv=64, num_heads=8, num_encoder_layers=12, num_decoder_layers=4
+        ),
+        objective=denoising_and_completion(completion=0.25, cut=(0.25, 0.75)),
+        packing=PackingSettings(tokens=32_768, crop=512),
+        optimiser=rates,
+        accumulation=8,
+        total_steps=66_000,
+        warmup_steps=1000,
+        keep_checkpoints=3,
+    )
+
+
 def ankh_base() -> Recipe:
     """The published Ankh base: 736,453,632 parameters, 1-gram span partial demasking at 20 %, Adafactor (Ankh paper).
 
-    Command: openankh pretrain ankh_base --corpus UNIREF50 --out RUN, on a cluster: about 950 B tokens in the paper.
+    Command: openankh pretrain ankh_base --corpus UNIREF50 --out RUN. Hardware: GPUs of 80 GB, 1 to 32 of
+    them. Tokens: 942 B, 68 epochs of whole proteins. Cost: 2,446 GPU hours of an H100 at 40 % utilisation (arithmetic,
+    not measured).
     """
-    return _published_ankh(
-        "ankh_base",
-        ModelConfig(
-            vocab_size=144, d_model=768, d_ff=3072, d_kv=64, num_heads=12, num_encoder_layers=48, num_decoder_layers=24
-        ),
-        learning_rate=4e-3,
-        proteins_a_step=1536,
+    shape = ModelConfig(
+        vocab_size=144, d_model=768, d_ff=3072, d_kv=64, num_heads=12, num_encoder_layers=48, num_decoder_layers=24
     )
+    return _published("ankh_base", shape, learning_rate=4e-3, proteins_a_step=1536)
 
 
 def ankh_large() -> Recipe:
     """The published Ankh large: 1,878,705,152 parameters, otherwise as the base with a lower rate (Ankh paper).
 
-    Command: openankh pretrain ankh_large --corpus UNIREF50 --out RUN, on a cluster: about 950 B tokens in the paper.
+    Command: openankh pretrain ankh_large --corpus UNIREF50 --out RUN. Hardware: GPUs of 80 GB, 1 to 32 of
+    them. Tokens: 944 B, 68 epochs of whole proteins. Cost: 6,094 GPU hours of an H100 at 40 % utilisation (arithmetic,
+    not measured).
     """
-    return _published_ankh(
-        "ankh_large",
-        ModelConfig(
-            vocab_size=144, d_model=1536, d_ff=3840, d_kv=64, num_heads=16, num_encoder_layers=48, num_decoder_layers=24
-        ),
-        learning_rate=2e-3,
-        proteins_a_step=1024,
-    )
+    return _published("ankh_large", _LARGE, learning_rate=2e-3, proteins_a_step=1024)
 
 
-def _published_ankh(name: str, model: ModelConfig, learning_rate: float, proteins_a_step: int) -> Recipe:
-    proteins_a_batch = 32
+def ankh2_large() -> Recipe:
+    """The published Ankh2: Ankh large with gated silu, trained on from its weights for 45 epochs (1,878,705,152).
+
+    Command: openankh pretrain ankh2_large --corpus UNIREF50 --out RUN --init ankh-large. Hardware: as
+    ankh_large. Tokens: 625 B. Cost: 4,033 GPU hours of an H100 at 40 % utilisation (arithmetic, not measured). Its rate
+    and batch are not told: they are ankh_large's, whose warm-up serves the fresh optimiser.
+    """
+    shape = replace(_LARGE, activation="silu")
+    return _published("ankh2_large", shape, learning_rate=2e-3, proteins_a_step=1024, epochs=45)
+
+
+def ankh3_large() -> Recipe:
+    """The published Ankh3 large: 1,879,049,216 parameters, denoising and completion together (Ankh3 paper).
+
+    Command: openankh pretrain ankh3_large --corpus UNIREF50 --out RUN. Hardware: GPUs of 80 GB, 1 to 32 of
+    them. Tokens: 685 B of the encoder, 68 epochs of whole proteins. Cost: 4,828 GPU hours of an H100 at 40 %
+    utilisation (arithmetic, not measured). The paper does not tell rate, batch, steps, mixing ratio or cut: the first
+    three are ankh_large's, the tasks equally frequent, the cut in the middle as in the examples; all are settings.
+    """
+    shape = replace(_LARGE, vocab_size=256, activation="silu")
+    return _ankh3("ankh3_large", shape, learning_rate=2e-3)
+
+
+def ankh3_xl() -> Recipe:
+    """The published Ankh3 XL: 5,730,907,136 parameters, otherwise as ankh3_large with a lower rate (Ankh3 paper).
+
+    Command: openankh pretrain ankh3_xl --corpus UNIREF50 --out RUN. Hardware: up to 32 GPUs of 80 GB, with
+    --recompute, or more memory. Tokens: 685 B of the encoder, 68 epochs of whole proteins. Cost: 14,600 GPU hours of an
+    H100 at 40 % utilisation (arithmetic, not measured). Its feed-forward and head widths are inferred from its size;
+    its rate halves that of the large model, as that halves the base's.
+    """
+    shape = ModelConfig(
+        vocab_size=256, d_model=2560, d_ff=6720, d_kv=64, num_heads=32, num_encoder_layers=48, num_decoder_layers=24,
+        activation="silu",
+    )  # fmt: skip
+    return _ankh3("ankh3_xl", shape, learning_rate=1e-3)
+
+
+_LARGE = ModelConfig(
+    vocab_size=144, d_model=1536, d_ff=3840, d_kv=64, num_heads=16, num_encoder_layers=48, num_decoder_layers=24
+)
+_TOKENS_A_PROTEIN = 312
+"""Of UniRef50: 14 B residues of 45 M proteins (Ankh paper), and `</s>`. Batches are counted in proteins there."""
+
+
+def _ankh3(name: str, model: ModelConfig, learning_rate: float) -> Recipe:
+    published = _published(name, model, learning_rate, proteins_a_step=1024)
+    return replace(published, objective=denoising_and_completion())
+
+
+def _published(name: str, model: ModelConfig, learning_rate: float, proteins_a_step: int, epochs: int = 68) -> Recipe:
+    """As in the Ankh paper; a step's tokens are those of its batch of proteins, in 32 parts."""
+    accumulation = 32
     return Recipe(
         name=name,
         model=model,
-        vocabulary="ankh",
+        vocabulary="ankh" if model.vocab_size == 144 else "openankh",
         objective=Objective(mask=RandomResidues(0.20), prefix=None),
-        packing=PackingSettings(tokens=proteins_a_batch * 513, crop=512),
+        packing=PackingSettings(tokens=proteins_a_step * _TOKENS_A_PROTEIN // accumulation, crop=512),
         optimiser=OptimiserSettings("adafactor", learning_rate=learning_rate),
         schedule=Schedule("linear"),
-        # 68 epochs of 45 M proteins (Ankh paper).
-        total_steps=68 * 45_000_000 // proteins_a_step,
+        total_steps=epochs * 45_000_000 // proteins_a_step,
         warmup_steps=10_000,
-        accumulation=proteins_a_step // proteins_a_batch,
+        accumulation=accumulation,
     )
 
 
@@ -263,8 +332,12 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "nano": nano,
     "nano_mixture": nano_mixture,
     "nano_gpu": nano_gpu,
+    "small": small,
     "ankh_base": ankh_base,
     "ankh_large": ankh_large,
+    "ankh2_large": ankh2_large,
+    "ankh3_large": ankh3_large,
+    "ankh3_xl": ankh3_xl,
 }
 
 

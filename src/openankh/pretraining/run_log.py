@@ -35,11 +35,13 @@ class RunLog:
             "total_steps": pace.plan.total_steps,
         }
         self.journal.write("train", step, {**asdict(update), **facts}, timing)
-        self._recent = self._recent.plus(update.residue_loss, update.num_tokens_read, update.flops, seconds)
-        utilisation = self._recent.flops_a_second / self.peak_flops
+        self._recent = recent = self._recent.plus(
+            update.residue_loss, update.num_tokens_read, update.flops, seconds, update.task_losses
+        )
+        utilisation = recent.flops_a_second / self.peak_flops
         self.progress.total_steps = pace.plan.total_steps
         self.progress.show(
-            Report(step, self._recent.loss, self._recent.tokens_a_second, utilisation, pace.seconds_left(step))
+            Report(step, recent.loss, recent.tokens_a_second, utilisation, pace.seconds_left(step), recent.task_losses)
         )
 
     def validation(self, step: int, results: Mapping[str, Evaluation], total_seconds: float) -> None:

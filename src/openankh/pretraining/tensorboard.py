@@ -1,7 +1,7 @@
 """A run's numbers as TensorBoard curves, through tensorboardX where it is installed."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,17 +25,23 @@ class TensorBoardCurves:
 
     def add(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """Add the numbers among the values; other texts and flags are left to the journal."""
-        if objective := values.get("objective"):
-            kind = f"{kind}/{_UNFIT.sub('_', str(objective))}"
-        for name, value in values.items():
-            if isinstance(value, Mapping):
-                self.add(f"{kind}/{_UNFIT.sub('_', name)}", step, {_UNFIT.sub("_", key): value[key] for key in value})
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                self._writer.add_scalar(f"{kind}/{name}", value, step)
+        for name, value in curves_of(kind, values):
+            self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Write what is still held."""
         self._writer.close()
+
+
+def curves_of(kind: str, values: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """The numbers among the values, those inside others too, by the names of their curves."""
+    if objective := values.get("objective"):
+        kind = f"{kind}/{_UNFIT.sub('_', str(objective))}"
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from curves_of(f"{kind}/{_UNFIT.sub('_', name)}", {_UNFIT.sub("_", key): value[key] for key in value})
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{kind}/{name}", value
 
 
 def open_tensorboard(run: Path, resumed_step: int | None, say: Callable[[str], None]) -> TensorBoardCurves | None:

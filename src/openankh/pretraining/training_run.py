@@ -17,15 +17,18 @@ from openankh.corpus import Corpus
 from openankh.files import require_free_space
 from openankh.model import Ankh
 from openankh.objectives import Objective
-from openankh.pretraining.beginning import check_beginning, read_initial_model_again
+from openankh.pretraining.beginning import check_beginning
 from openankh.pretraining.checkpoints import Checkpoints
 from openankh.pretraining.evaluation import Evaluation, evaluate
 from openankh.pretraining.flops import measured_peak
+from openankh.pretraining.initial_model import read_initial_model_again
 from openankh.pretraining.journal import Journal, NoJournal
+from openankh.pretraining.model_card import model_card
 from openankh.pretraining.pace import Now, Pace
 from openankh.pretraining.progress import Progress, SilentProgress
 from openankh.pretraining.ranks import joined_ranks
 from openankh.pretraining.recipes import Recipe, to_json
+from openankh.pretraining.run_curves import open_curves
 from openankh.pretraining.run_lock import run_lock
 from openankh.pretraining.run_log import RunLog
 from openankh.pretraining.run_options import RunOptions, Summary
@@ -35,7 +38,6 @@ from openankh.pretraining.state import state_of_first
 from openankh.pretraining.stop_signals import StoppedError, StopSignals
 from openankh.pretraining.tallies import Tallies
 from openankh.pretraining.tensor_file import size_of
-from openankh.pretraining.tensorboard import open_tensorboard
 from openankh.pretraining.trainer import DTYPES, Trainer
 from openankh.provenance import Provenance
 
@@ -50,6 +52,7 @@ def pretrain(recipe: Recipe, options: RunOptions, progress: Progress, now: Now =
             progress = SilentProgress()
         with ranks.together():
             begun = check_beginning(recipe, options, ranks, progress)
+            recipe = begun.recipe
             if ranks.is_first:
                 stack.enter_context(run_lock(options.out))
         stop = stack.enter_context(StopSignals())
@@ -57,6 +60,8 @@ def pretrain(recipe: Recipe, options: RunOptions, progress: Progress, now: Now =
         with ranks.together():
             device = ranks.device if ranks.size > 1 else torch.device(options.device)
             trainer = Trainer(recipe, begun.train, device, begun.weights, ranks, options.engine)
+            if begun.optimiser:
+                trainer.optimiser.import_state(begun.optimiser)
         with ranks.together():
             if ranks.is_first:
                 _require_room(trainer, options)
@@ -98,7 +103,7 @@ class TrainingRun:
         if not self.ranks.is_first:
             return RunLog(NoJournal(), self.progress, math.inf)
         pending = "valid" if self._validation_is_due() else None
-        curves = open_tensorboard(self.options.out, resumed, self.progress.say)
+        curves = open_curves(self.options, self.record, resumed, self.progress.say)
         peak_flops = measured_peak(str(self.trainer.device), DTYPES[self.recipe.dtype]) * self.ranks.size
         return RunLog(Journal(self.options.out, resumed, curves, pending), self.progress, peak_flops)
 
@@ -243,11 +248,14 @@ class TrainingRun:
             "validation": {name: asdict(result) for name, result in results.items()},
         }
         provenance = Provenance(f"openankh-{self.recipe.name}", self.options.licence, training)
-        save_model(model, self.recipe.vocab, self.best_folder, provenance)
+        texts = {"README.md": model_card(provenance, self.record)}
+        save_model(model, self.recipe.vocab, self.best_folder, provenance, texts=texts)
 
     def _checkpoint(self) -> None:
         self.log.sync()
         facts = {"plan": self.pace.plan.to_json(), "tallies": asdict(self.tallies), "seconds": self._seconds()}
+        if self.checkpoints:
+            self.checkpoints.wait()  # or two copies of the state would lie in memory
         state = self.trainer.state(facts)  # where weights are shared out, all ranks have a part in it
         if self.checkpoints:
             self.checkpoints.write_behind(state)
@@ -262,6 +270,8 @@ class TrainingRun:
             if self.record.init:
                 initial = read_initial_model_again(self.record.init, self.recipe, self.options)
                 self.trainer.begin_with(initial.weights)
+                if initial.optimiser:
+                    self.trainer.optimiser.import_state(initial.optimiser)
             return plan, 0
         if found:
             for line in (*found.refused, f"going on from {found.folder}"):
