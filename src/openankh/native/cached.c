@@ -24,43 +24,88 @@ INLINE const char *kept(const char *from, const int32_t *table, long t, long str
     return from + (table ? table[t] : t) * stride * (is_bf16 ? 2 : 4);
 }
 
-/* scores (heads) of one query and one key, `room` apart. */
-INLINE void score_key(const char *q, const char *k, float *scores, long heads, long width, long room, const int is_bf16) {
+/* The sums of sixteen vectors, one a lane: always in the same order of additions. */
+INLINE V sums_of(V x[KEYS]) {
+    V y[KEYS / 2], z[KEYS / 4];
+    for (int i = 0; i < KEYS / 2; i++)
+        y[i] = _mm512_add_ps(_mm512_unpacklo_ps(x[2 * i], x[2 * i + 1]), _mm512_unpackhi_ps(x[2 * i], x[2 * i + 1]));
+    for (int i = 0; i < KEYS / 4; i++) {
+        __m512d one = _mm512_castps_pd(y[2 * i]), two = _mm512_castps_pd(y[2 * i + 1]);
+        z[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(one, two)),
+                             _mm512_castpd_ps(_mm512_unpackhi_pd(one, two)));
+    }
+    for (int i = 0; i < 2; i++)
+        y[i] = _mm512_add_ps(_mm512_shuffle_f32x4(z[2 * i], z[2 * i + 1], 0x88),
+                             _mm512_shuffle_f32x4(z[2 * i], z[2 * i + 1], 0xdd));
+    return _mm512_add_ps(_mm512_shuffle_f32x4(y[0], y[1], 0x88), _mm512_shuffle_f32x4(y[0], y[1], 0xdd));
+}
+
+/* Scores of one query and sixteen keys, those of a head `room` after those of the head before. */
+INLINE void score_keys(const char *q, const char *keys[KEYS], float *scores, long heads, long width, long room,
+                       const int is_bf16) {
     for (long h = 0; h < heads; h++) {
-        V sum = _mm512_mul_ps(get(q, h * width, is_bf16), get(k, h * width, is_bf16));
-        for (long c = LANES; c < width; c += LANES)
-            sum = _mm512_fmadd_ps(get(q, h * width + c, is_bf16), get(k, h * width + c, is_bf16), sum);
-        scores[h * room] = _mm512_reduce_add_ps(sum);
+        V x[KEYS];
+        V first = get(q, h * width, is_bf16);
+#pragma GCC unroll 16
+        for (int i = 0; i < KEYS; i++) x[i] = _mm512_mul_ps(first, get(keys[i], h * width, is_bf16));
+        for (long c = h * width + LANES; c < (h + 1) * width; c += LANES) {
+            V next = get(q, c, is_bf16);
+#pragma GCC unroll 16
+            for (int i = 0; i < KEYS; i++) x[i] = _mm512_fmadd_ps(next, get(keys[i], c, is_bf16), x[i]);
+        }
+        _mm512_storeu_ps(scores + h * room, sums_of(x));
     }
 }
 
-/* Scores of one head into weights that add up to 1; the bias of the last key stands last, before `end`. */
-INLINE void soften(float *scores, long count, const float *end) {
-    float most = -1e30f, total = 0;
-    if (end)
-        for (long t = 0; t < count; t++) scores[t] += end[t - count];
-    for (long t = 0; t < count; t++) most = scores[t] > most ? scores[t] : most;
-    V sum = all(0);
-    for (long t = 0; t < count; t += LANES) { /* the room of a head is in whole vectors */
-        __mmask16 there = (__mmask16)(count - t >= LANES ? 0xffff : (1u << (count - t)) - 1);
-        V x = exponential(_mm512_sub_ps(_mm512_maskz_loadu_ps(there, scores + t), all(most)), 0);
-        x = _mm512_maskz_mov_ps(there, x);
+INLINE __mmask16 lanes_until(long end) { return (__mmask16)(end >= LANES ? 0xffff : (1u << end) - 1); }
+
+/* Scores of one head into weights that add up to what is returned; the bias of the last key stands before `end`. */
+INLINE float soften(float *scores, long count, const float *end) {
+    V most = all(-1e30f), sum = all(0);
+    for (long t = 0; t < count; t += LANES) {
+        __mmask16 there = lanes_until(count - t);
+        V x = _mm512_maskz_loadu_ps(there, scores + t);
+        if (end) x = _mm512_add_ps(x, _mm512_maskz_loadu_ps(there, end - count + t));
+        _mm512_storeu_ps(scores + t, x);
+        most = _mm512_mask_max_ps(most, there, most, x);
+    }
+    V highest = all(_mm512_reduce_max_ps(most));
+    for (long t = 0; t < count; t += LANES) {
+        V x = exponential(_mm512_sub_ps(_mm512_loadu_ps(scores + t), highest), 0);
+        x = _mm512_maskz_mov_ps(lanes_until(count - t), x);
         _mm512_storeu_ps(scores + t, x);
         sum = _mm512_add_ps(sum, x);
     }
-    total = _mm512_reduce_add_ps(sum);
-    for (long t = 0; t < count; t += LANES)
-        _mm512_storeu_ps(scores + t, _mm512_div_ps(_mm512_loadu_ps(scores + t), all(total)));
+    return _mm512_reduce_add_ps(sum);
 }
 
-/* sum (heads, width) += weight of each head times the value. */
-INLINE void add_value(float *sum, const char *v, const float *weights, long heads, long width, long room,
-                      const int is_bf16) {
+/* sum (wide vectors) += the weights of some keys times their values. */
+INLINE void add_part(float *sum, const char *values[KEYS], const float *weights, long num, long c, const int wide,
+                     const int is_bf16) {
+    V x[4];
+    for (int i = 0; i < wide; i++) x[i] = _mm512_loadu_ps(sum + c + i * LANES);
+    for (long t = 0; t < num; t++)
+        for (int i = 0; i < wide; i++)
+            x[i] = _mm512_fmadd_ps(all(weights[t]), get(values[t], c + i * LANES, is_bf16), x[i]);
+    for (int i = 0; i < wide; i++) _mm512_storeu_ps(sum + c + i * LANES, x[i]);
+}
+
+/* sum (heads, width) += the weights of at most sixteen keys, `room` apart from head to head, times their values. */
+INLINE void add_values(float *sum, const char *values[KEYS], const float *weights, long num, long heads, long width,
+                       long room, const int is_bf16) {
     for (long h = 0; h < heads; h++) {
-        V weight = all(weights[h * room]);
-        for (long c = h * width; c < (h + 1) * width; c += LANES)
-            _mm512_storeu_ps(sum + c, _mm512_fmadd_ps(weight, get(v, c, is_bf16), _mm512_loadu_ps(sum + c)));
+        long c = h * width, end = c + width;
+        for (; c + 4 * LANES <= end; c += 4 * LANES) add_part(sum, values, weights + h * room, num, c, 4, is_bf16);
+        for (; c + 2 * LANES <= end; c += 2 * LANES) add_part(sum, values, weights + h * room, num, c, 2, is_bf16);
+        for (; c < end; c += LANES) add_part(sum, values, weights + h * room, num, c, 1, is_bf16);
     }
+}
+
+/* Sixteen kept rows of query j from t0 on; beyond its last the last again. */
+INLINE void find(const char *rows[KEYS], const char *from, const Group *g, long j, long t0, long count, long stride,
+                 const int is_bf16) {
+    const int32_t *table = table_row(g, j);
+    for (long i = 0; i < KEYS; i++) rows[i] = kept(from, table, least(t0 + i, count - 1), stride, is_bf16);
 }
 
 typedef struct {
@@ -73,32 +118,36 @@ typedef struct {
 } Work;
 
 /* Queries `from` to `to` of a group. Kept rows are read once for all of them, a few at a time. */
-INLINE void attend_group(const Work *w, const Group *g, long from, long to, float *scores, float *sums, long room,
-                         const int is_bf16) {
-    long size = is_bf16 ? 2 : 4, inner = w->heads * w->width, longest = 0;
+INLINE void attend_group(const Work *w, const Group *g, long from, long to, float *scores, float *sums, float *totals,
+                         long room, const int is_bf16) {
+    long size = is_bf16 ? 2 : 4, inner = w->heads * w->width, longest = 0, of_query = w->heads * room;
     const int32_t *counts = w->counts + g->first;
+    const char *rows[KEYS];
     for (long j = from; j < to; j++) longest = counts[j] > longest ? counts[j] : longest;
     for (long t0 = 0; t0 < longest; t0 += KEYS)
         for (long j = from; j < to; j++) {
-            const int32_t *table = table_row(g, j);
-            for (long t = t0; t < least(t0 + KEYS, counts[j]); t++)
-                score_key(w->q + (g->first + j) * w->q_stride * size, kept(g->keys, table, t, w->stride, is_bf16),
-                          scores + (j - from) * w->heads * room + t, w->heads, w->width, room, is_bf16);
+            if (t0 >= counts[j]) continue;
+            find(rows, g->keys, g, j, t0, counts[j], w->stride, is_bf16);
+            score_keys(w->q + (g->first + j) * w->q_stride * size, rows, scores + (j - from) * of_query + t0, w->heads,
+                       w->width, room, is_bf16);
         }
     for (long j = from; j < to; j++)
         for (long h = 0; h < w->heads; h++)
-            soften(scores + ((j - from) * w->heads + h) * room, counts[j], w->bias ? w->bias + (h + 1) * w->bias_stride : 0);
+            totals[(j - from) * w->heads + h] = soften(scores + (j - from) * of_query + h * room, counts[j],
+                                                       w->bias ? w->bias + (h + 1) * w->bias_stride : 0);
     memset(sums, 0, (to - from) * inner * sizeof(float));
     for (long t0 = 0; t0 < longest; t0 += KEYS)
         for (long j = from; j < to; j++) {
-            const int32_t *table = table_row(g, j);
-            for (long t = t0; t < least(t0 + KEYS, counts[j]); t++)
-                add_value(sums + (j - from) * inner, kept(g->values, table, t, w->stride, is_bf16),
-                          scores + (j - from) * w->heads * room + t, w->heads, w->width, room, is_bf16);
+            if (t0 >= counts[j]) continue;
+            find(rows, g->values, g, j, t0, counts[j], w->stride, is_bf16);
+            add_values(sums + (j - from) * inner, rows, scores + (j - from) * of_query + t0,
+                       least(KEYS, counts[j] - t0), w->heads, w->width, room, is_bf16);
         }
     for (long j = from; j < to; j++)
         for (long c = 0; c < inner; c += LANES)
-            put(w->out + (g->first + j) * w->out_stride * size, c, _mm512_loadu_ps(sums + (j - from) * inner + c), is_bf16);
+            put(w->out + (g->first + j) * w->out_stride * size, c,
+                _mm512_div_ps(_mm512_loadu_ps(sums + (j - from) * inner + c),
+                              all(totals[(j - from) * w->heads + c / w->width])), is_bf16);
 }
 
 /* Keep what rows of k and v hold, each at the place that `targets` gives it among its group's kept rows. */
@@ -119,16 +168,18 @@ int openankh_attend_kept(const char *q, long q_stride, char *out, long out_strid
     long inner = heads * width, room = (longest + LANES - 1) / LANES * LANES, size = is_bf16 ? 2 : 4;
     float *scores = malloc((size_t)QUERIES * heads * room * sizeof(float));
     float *sums = malloc((size_t)QUERIES * inner * sizeof(float));
-    if (scores && sums)
+    float *totals = malloc((size_t)QUERIES * heads * sizeof(float));
+    if (scores && sums && totals)
         for (const Group *g = groups; g < groups + num_groups; g++) {
             if (targets) keep_rows(&w, g, q + inner * size, q + 2 * inner * size, targets, size);
             for (long from = 0; from < g->num; from += QUERIES) {
                 long to = least(from + QUERIES, g->num);
-                if (is_bf16) attend_group(&w, g, from, to, scores, sums, room, 1);
-                else attend_group(&w, g, from, to, scores, sums, room, 0);
+                if (is_bf16) attend_group(&w, g, from, to, scores, sums, totals, room, 1);
+                else attend_group(&w, g, from, to, scores, sums, totals, room, 0);
             }
         }
-    int failed = !scores || !sums;
+    int failed = !scores || !sums || !totals;
+    free(totals);
     free(scores);
     free(sums);
     return failed;
