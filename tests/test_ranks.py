@@ -61,8 +61,11 @@ def test_ranks_read_the_same_proteins_and_reach_the_same_losses(runs: dict[int, 
             assert ours.get(rounded) == pytest.approx(theirs.get(rounded), rel=1e-6)
 
 
-def test_two_ranks_give_the_same_bits_again(corpus: Path, trainers: Trainers, runs: dict[int, Path], tmp_path) -> None:
-    codes = trainers.run_ranks(pretrain_arguments(corpus, tmp_path / "run", *SETTINGS), 2)
+@pytest.mark.parametrize("more", [(), ("--recompute",)], ids=["as before", "layers computed again"])
+def test_two_ranks_give_the_same_bits_again(
+    corpus: Path, trainers: Trainers, runs: dict[int, Path], tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    codes = trainers.run_ranks(pretrain_arguments(corpus, tmp_path / "run", *SETTINGS, *more), 2)
     assert [code for code, _ in codes] == [0, 0]
     assert fingerprint(tmp_path / "run") == fingerprint(runs[2])
 

@@ -123,6 +123,7 @@ def main() -> int:
     """Run the campaign, write its table; exit code 1 when anything failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--setups", type=int, nargs="+", default=range(len(SETUPS)), help="which of them, from 0")
     parser.add_argument("--out", type=Path, default=BENCHMARKS / "TRAINING_KILLS.md")
     options = parser.parse_args()
     command = " ".join(["python benchmarks/campaigns/training_kills.py", *sys.argv[1:]])
@@ -131,7 +132,7 @@ def main() -> int:
     with trial_folder() as folder:
         corpus = prepare_sample(folder / "corpus")
         with forked_trainers(corpus) as trainers:
-            for setup in SETUPS:
+            for setup in (SETUPS[number] for number in options.setups):
                 done = campaign(trainers, corpus, setup, options.kills)
                 num_failures += len(done.tally.failures)
                 sections.append(done.as_markdown())
