@@ -18,9 +18,9 @@ from openankh.tasks.loading import load_task
 from openankh.tasks.mmseqs_clusters import read_clusters
 from openankh.tasks.named_tasks import find_task
 from openankh.tasks.pdb_file import read_chains
-from openankh.tasks.splitting import divide
+from openankh.tasks.splitting import cut_by_clusters, divide
 from openankh.tasks.target_space import Classes, Contacts, Labels, Numbers
-from openankh.tasks.task import Coordinates, Source, Task
+from openankh.tasks.task import Coordinates, Cut, Source, Task
 from task_samples import LETTERS, write_csv, write_data
 
 
@@ -200,6 +200,30 @@ def test_clusters_of_mmseqs_are_read_from_its_table() -> None:
         read_clusters("0\t0\n", 2)
 
 
+MMSEQS = """#!/bin/sh
+test "$1" = easy-cluster || exit 1
+grep '^>' "$2" | tr -d '>' | awk '{print $1 - $1 % 2 "\\t" $1}' > "$3_cluster.tsv"
+"""
+
+
+def test_mmseqs_is_asked_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in that puts every two sequences together; parts keep those pairs."""
+    program = tmp_path / "mmseqs"
+    program.write_text(MMSEQS)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    generator = np.random.default_rng(0)
+    sequences = tuple("".join(generator.choice(list(LETTERS), 30)) for _ in range(40))
+    whole = Examples(tuple(map(str, range(40))), sequences, tuple(np.array(0.5) for _ in range(40)))
+    division = cut_by_clusters({"train": whole}, Cut(valid=0.2, test=0.2), "auto")
+    assert division.how == "by clusters of MMseqs2"
+    for part in division.splits.values():
+        assert all(str(int(name) ^ 1) in part.ids for name in part.ids)
+    program.write_text("#!/bin/sh\necho no room >&2\nexit 3\n")
+    with pytest.raises(UserError, match=r"mmseqs: failed \(no room\); cluster by words instead"):
+        cut_by_clusters({"train": whole}, Cut(valid=0.2, test=0.2), "mmseqs")
+
+
 def judged(task: Task, space: object, outputs: list[np.ndarray], targets: list[np.ndarray]) -> dict[str, float]:
     num = len(targets)
     examples = Examples(tuple(map(str, range(num))), ("A",) * num, tuple(targets))
@@ -227,6 +251,34 @@ def test_every_kind_of_target_is_judged() -> None:
     classes = [np.array(n % 2) for n in range(50)]
     logits = [np.array([-1.0, 1.0]) if each else np.array([1.0, -1.0]) for each in classes]
     assert judged(task, Classes(("0", "1")), logits, classes) == {"accuracy": 1.0, "mcc": 1.0, "auc": 1.0}
+
+
+def test_many_classes_are_judged_without_filling_the_memory() -> None:
+    generator = np.random.default_rng(0)
+    names = tuple(map(str, range(600)))
+    classes = [np.array(generator.integers(600)) for _ in range(50)]
+    logits = [np.eye(600)[int(each)] for each in classes]
+    task = replace(find_task("fold"), metrics=("mcc", "f1"))
+    found = judged(task, Classes(names), logits, classes)
+    assert found["mcc"] == 1 and 0 < found["f1"] < 0.1
+
+
+def test_residue_classes_that_are_not_named_are_those_of_training(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", ("id", "sequence", "ss"), [("p1", "ACDE", "-HHE")])
+    write_csv(tmp_path / "b.csv", ("id", "sequence", "ss"), [("p2", "ACDF", "HHEE")])
+    sources = tuple(
+        Source(f"{file}.csv", "ss", id="id", split=split) for file, split in (("a", "train"), ("b", "valid"))
+    )
+    data = load_task(replace(residue_task("a.csv"), sources=sources, classes=()), DataFolder(tmp_path))
+    assert isinstance(data.space, Classes) and data.space.names == ("E", "H")
+
+
+def test_strangers_do_not_join_a_giant(tmp_path: Path) -> None:
+    """One protein of 8,000 residues holds some words of everybody."""
+    generator = np.random.default_rng(3)
+    shares = np.array([8.0, 4, 4, *[1] * 17]) / 33
+    sequences = ["".join(generator.choice(list(LETTERS), num, p=shares)) for num in (8000, *[150] * 60)]
+    assert len(set(kmer_clusters(sequences))) == 61
 
 
 def test_contacts_are_judged_by_range() -> None:

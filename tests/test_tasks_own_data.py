@@ -111,6 +111,24 @@ def test_parquet_and_tsv_read_the_same_as_csv(tmp_path: Path) -> None:
         assert read_own_data(tmp_path / name, OwnOptions()).data.fingerprint == first.fingerprint
 
 
+@pytest.mark.parametrize(("name", "mark"), [("own.csv", ";"), ("own.csv", "\t"), ("own.tsv", ","), ("own.txt", "\t")])
+def test_other_separators_are_understood(name: str, mark: str, tmp_path: Path) -> None:
+    lines = [("id", "sequence", "label"), *classes()]
+    (tmp_path / name).write_text("".join(mark.join(map(str, line)) + "\r\n" for line in lines))
+    assert len(read_own_data(tmp_path / name).data.train) == 32
+
+
+def test_whole_numbers_with_a_point_are_classes_too(tmp_path: Path) -> None:
+    rows = [(name, sequence, f"{n % 2}.0") for n, (name, sequence, _) in enumerate(classes())]
+    space = read(tmp_path, rows).data.space
+    assert isinstance(space, Classes) and space.names == ("0.0", "1.0")
+
+
+def test_sequences_labelled_in_two_ways_are_told(tmp_path: Path) -> None:
+    rows = [*classes(), ("x", classes()[0][1], "B")]
+    assert read(tmp_path, rows).description[-1] == "1 sequences come several times, with different labels"
+
+
 def test_splits_of_the_table_are_kept_and_a_missing_valid_is_cut_from_train(tmp_path: Path) -> None:
     rows = [(*row, "test" if n >= 30 else "train") for n, row in enumerate(classes())]
     data = read(tmp_path, rows, "id,sequence,label,split").data
@@ -194,15 +212,30 @@ GOOD = "ACDEFGHIKLMNPQRSTVWY" * 3
         ([], "id,sequence,label", "holds no proteins"),
         ([], "", "is empty; give a table with a header line"),
         (classes(), "id,sequence,sequence", "two columns are named 'sequence'"),
+        ([(*row[:2], "Hé" * 30) for row in classes()], "id,sequence,label", "of residues a class is one plain letter"),
     ],
 )  # fmt: skip
 def test_a_bad_table_is_one_line(rows: Rows, header: str, message: str, tmp_path: Path) -> None:
     assert message in message_of(tmp_path, rows, header)
 
 
-def test_too_few_families_to_split_is_one_line(tmp_path: Path) -> None:
-    rows = [(f"p{n}", GOOD + "ACDEF"[: n % 5], "AB"[n % 2]) for n in range(20)]
-    assert "the split test would be empty: 20 proteins form too few clusters" in message_of(tmp_path, rows)
+def test_variants_of_one_protein_are_split_at_random_and_that_is_told(tmp_path: Path) -> None:
+    rows = [(f"p{n}", GOOD[:n] + "A" + GOOD[n + 1 :], n / 3) for n in range(1, 60)]
+    found = read(tmp_path, rows)
+    assert {name: len(part) for name, part in found.data.splits.items()} == {"train": 47, "test": 6, "valid": 6}
+    assert "valid and test cut from train at random, since most are relatives" in " ".join(found.description)
+    assert "too much alike" in message_of(tmp_path, rows, options={"method": "words"})
+
+
+def test_equal_sequences_stay_together_at_random(tmp_path: Path) -> None:
+    rows = [(f"p{n}", proteins(20)[n % 20], n / 3) for n in range(60)]
+    data = read(tmp_path, rows, options=OwnOptions(method="random")).data
+    parts = [set(part.sequences) for part in data.splits.values()]
+    assert sum(map(len, parts)) == 20
+
+
+def test_too_few_proteins_to_split_is_one_line(tmp_path: Path) -> None:
+    assert "2 proteins are too few" in message_of(tmp_path, [("a", GOOD, 0.5), ("b", GOOD + "A", 1.5)])
 
 
 def test_other_columns_can_be_named(tmp_path: Path) -> None:
@@ -223,6 +256,7 @@ def test_unknown_letters_are_read_as_x_when_asked(tmp_path: Path) -> None:
         ({"valid": 0.6, "test": 0.5}, "together under 1"),
         ({"identity": 30}, "a share from 0 to 1"),
         ({"kind": "class"}, "not one of auto, classes"),
+        ({"method": "blast"}, "not one of auto, words"),
     ],
 )
 def test_options_that_cannot_be_are_one_line(options: dict[str, object], message: str, tmp_path: Path) -> None:
@@ -233,6 +267,8 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     for name in ("none.csv", "none.parquet"):
         with pytest.raises(UserError, match="no such file"):
             read_own_data(tmp_path / name)
+    with pytest.raises(UserError, match="is a folder"):
+        read_own_data(tmp_path)
 
 
 def test_what_is_no_parquet_file_is_one_line(tmp_path: Path) -> None:

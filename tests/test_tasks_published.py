@@ -11,7 +11,7 @@ import pytest
 from openankh.errors import UserError
 from openankh.tasks.loading import load_task
 from openankh.tasks.named_tasks import all_tasks, find_task
-from openankh.tasks.published_files import PublishedFiles, download, published_tables
+from openankh.tasks.published_files import PublishedFiles, data_source, download, published_tables
 from openankh.tasks.published_forms import FORMS
 
 GB1 = "sequence,target,set,validation\n" + "".join(
@@ -109,3 +109,12 @@ def test_an_unreachable_network_is_one_line() -> None:
     with pytest.raises(UserError, match="cannot be fetched") as caught:
         download("http://127.0.0.1:9/none")
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_is_asked_before_anything_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(UserError, match="forbids it"):
+        data_source(None, offline=True).path("gb1/sampled.csv.gz")
+    (tmp_path / "gb1").mkdir()
+    (tmp_path / "gb1" / "sampled.csv").write_text(GB1)
+    assert data_source(tmp_path).path("gb1/sampled.csv.gz") == tmp_path / "gb1" / "sampled.csv"

@@ -28,10 +28,12 @@ class Coordinates:
         place = self._places.get(chain_id)
         if place is None:
             raise UserError(f"{self.path}: no coordinates of {chain_id}; it and the table must come together")
-        xyz_L3 = self.tenths_N3[self.offsets[place] : self.offsets[place + 1]] / np.float32(10)
-        if len(xyz_L3) != num_residues:
-            raise UserError(f"{self.path}: {len(xyz_L3)} coordinates of {chain_id}, which has {num_residues} residues")
-        return xyz_L3
+        tenths_L3 = self.tenths_N3[self.offsets[place] : self.offsets[place + 1]]
+        if len(tenths_L3) != num_residues:
+            raise UserError(
+                f"{self.path}: {len(tenths_L3)} coordinates of {chain_id}, which has {num_residues} residues"
+            )
+        return tenths_L3.astype(np.float32) / np.float32(10)
 
     @cached_property
     def _places(self) -> dict[str, int]:

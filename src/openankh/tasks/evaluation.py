@@ -17,6 +17,7 @@ from openankh.tasks.metrics import area_under_curve, confusion, f1, matthews_cor
 from openankh.tasks.target_space import IGNORED, Classes, Contacts, Labels, Numbers, TargetSpace
 from openankh.tasks.task import MetricName, Task
 
+_MOST_COUNTS = 1 << 24
 _OF_CONFUSION: Mapping[MetricName, Callable[[NDArray], float]] = {"mcc": matthews_correlation, "f1": f1}
 
 
@@ -57,9 +58,21 @@ def _measured(
     if name == "accuracy":
         hits = [[int((told.argmax(axis=1) == true).sum()), len(true)] for told, true in pairs]
         return interval_of_sums(np.array(hits), lambda sums: float(sums[0] / sums[1]) if sums[1] else float("nan"))
-    num = len(space.names)
-    counts = np.stack([confusion(told.argmax(axis=1), true, num).ravel() for told, true in pairs])
-    return interval_of_sums(counts, lambda sums: _OF_CONFUSION[name](sums.reshape(num, num)))
+    return _of_confusion(name, [(told.argmax(axis=1), true) for told, true in pairs], len(space.names))
+
+
+def _of_confusion(name: MetricName, pairs: Sequence[tuple[NDArray, NDArray]], num_classes: int) -> Interval:
+    """From one matrix a protein, or where those would fill the memory from one a resampling."""
+    metric = _OF_CONFUSION[name]
+    if len(pairs) * num_classes**2 <= _MOST_COUNTS:
+        counts = np.stack([confusion(told, true, num_classes).ravel() for told, true in pairs])
+        return interval_of_sums(counts, lambda sums: metric(sums.reshape(num_classes, num_classes)))
+
+    def of_chosen(chosen: NDArray[np.intp]) -> float:
+        told, true = (np.concatenate([pairs[at][side] for at in chosen]) for side in (0, 1))
+        return metric(confusion(told, true, num_classes))
+
+    return interval_of_choices(len(pairs), of_chosen)
 
 
 def _counted(output: NDArray, target: NDArray) -> tuple[NDArray, NDArray]:
@@ -105,7 +118,7 @@ def _contacts(space: Contacts, outputs: Sequence[NDArray], examples: Examples) -
     wanted = [(f"L/5 {name}", 5, separation) for name, separation in RANGES.items()]
     wanted.insert(1, ("L/1 all", 1, RANGES["all"]))
     maps = [contact_map(xyz_L3, space.max_angstroms) for xyz_L3 in examples.targets]
-    known = [np.isfinite(xyz_L3).all(axis=1) for xyz_L3 in examples.targets]
+    known = [~np.isnan(xyz_L3[:, 0]) for xyz_L3 in examples.targets]
     found = []
     for name, one_in, separation in wanted:
         each = [

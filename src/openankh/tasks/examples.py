@@ -39,7 +39,11 @@ class Examples:
 
     def at(self, places: Sequence[int]) -> "Examples":
         """The examples at these places, in that order."""
-        return Examples(*(tuple(part[place] for place in places) for part in (self.ids, self.sequences, self.targets)))
+        return Examples(
+            tuple(self.ids[place] for place in places),
+            tuple(self.sequences[place] for place in places),
+            tuple(self.targets[place] for place in places),
+        )
 
 
 @dataclass(frozen=True, eq=False)

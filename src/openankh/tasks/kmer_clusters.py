@@ -5,7 +5,9 @@ share fewer words than asked for may still be related: a cluster is a lower boun
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,9 @@ WORD = 4
 _MOST_HOLDERS = 2_000
 """A word that more representatives hold tells little, and would cost the most."""
 LEAST_SHARE, LEAST_WORDS = 0.05, 4
-"""Less is chance: two unrelated proteins of 300 residues share about one word, the best of 10,000 such some four."""
+"""Less, beyond what chance gives, is chance too: the best of 10,000 strangers shares some four words."""
+_DEVIATIONS = 3.0
+"""How far beyond its expectation chance is believed to go."""
 
 
 def words_of(sequence: str, length: int = WORD) -> frozenset[str]:
@@ -30,40 +34,58 @@ def share_for_identity(identity: float, length: int = WORD) -> float:
 def kmer_clusters(sequences: Sequence[str], identity: float = 0.3) -> NDArray[np.int64]:
     """The number of each sequence's cluster (N,), by falling length of the representatives.
 
-    A sequence joins the representative that holds the largest share of its words, if that is as large as sequences of
-    this identity would have, else it begins a cluster. Below some 47 % identity relatives can no longer be told from
-    chance, and identities asked for below that make no difference. Equal sequences are always together; the order of
-    the input changes nothing but the numbers.
+    A sequence joins the representative that holds the most of its words beyond what one so long would hold by chance,
+    if that is as large a share as sequences of this identity would have, else it begins a cluster. Below some 47 %
+    identity relatives can no longer be told from chance, and identities asked for below that make no difference. Equal
+    sequences are always together; the order of the input changes nothing but the numbers.
     """
-    threshold = max(share_for_identity(identity), LEAST_SHARE)
     order = sorted(range(len(sequences)), key=lambda place: (-len(sequences[place]), sequences[place]))
-    holders: dict[str, list[int]] = {}
+    threshold = max(share_for_identity(identity), LEAST_SHARE)
+    representatives = _Representatives(len(sequences), threshold, letter_shares(sequences))
     known: dict[str, int] = {}
-    cluster_N = np.empty(len(sequences), np.int64)
-    num_clusters = 0
     for place in order:
         sequence = sequences[place]
         if sequence not in known:
-            words = words_of(sequence)
-            found = _best(words, holders, threshold)
-            if found is None:
-                found, num_clusters = num_clusters, num_clusters + 1
-                for word in words:
-                    holders.setdefault(word, []).append(found)
-            known[sequence] = found
-        cluster_N[place] = known[sequence]
-    return cluster_N
+            known[sequence] = representatives.join(words_of(sequence))
+    return np.array([known[sequence] for sequence in sequences], np.int64)
 
 
-def _best(words: frozenset[str], holders: dict[str, list[int]], threshold: float) -> int | None:
-    """The cluster whose representative holds the most of the words, if enough; of equals the first."""
-    shared: Counter[int] = Counter()
-    for word in words:
-        found = holders.get(word, ())
-        if len(found) <= _MOST_HOLDERS:
-            shared.update(found)
-    if not shared:
-        return None
-    best = min(shared, key=lambda cluster: (-shared[cluster], cluster))
-    enough = max(threshold * len(words), min(LEAST_WORDS, len(words)))
-    return best if shared[best] >= enough else None
+def letter_shares(sequences: Sequence[str]) -> dict[str, float]:
+    """How frequent each letter is in all sequences together."""
+    counts = sum(map(Counter, sequences), Counter())
+    return {letter: num / counts.total() for letter, num in counts.items()}
+
+
+class _Representatives:
+    """The words of the first, longest sequence of each cluster so far."""
+
+    def __init__(self, most: int, least_share: float, letters: Mapping[str, float]) -> None:
+        self._least_share = least_share
+        self._letters = letters
+        self._holders: dict[str, list[int]] = {}
+        self._sizes = np.zeros(most)
+        self._num = 0
+
+    def join(self, words: frozenset[str]) -> int:
+        """The cluster of a sequence with these words, a new one where none fits."""
+        held = [found for word in words if len(found := self._holders.get(word, ())) <= _MOST_HOLDERS]
+        if self._num:
+            shared = np.bincount(np.fromiter(chain.from_iterable(held), np.int64), minlength=self._num)
+            by_chance = self._sizes[: self._num] * self._share_by_chance(words)
+            beyond_chance = shared - by_chance - _DEVIATIONS * np.sqrt(by_chance)
+            best = int(beyond_chance.argmax())
+            if beyond_chance[best] >= max(self._least_share * len(words), min(LEAST_WORDS, len(words)) - 0.5):
+                return best
+        return self._begin(words)
+
+    def _share_by_chance(self, words: frozenset[str]) -> float:
+        """How many of these words each word of a stranger hits, of the same letters in no order."""
+        letters = self._letters
+        return sum(prod(letters[letter] for letter in word) for word in words)
+
+    def _begin(self, words: frozenset[str]) -> int:
+        for word in words:
+            self._holders.setdefault(word, []).append(self._num)
+        self._sizes[self._num] = len(words)
+        self._num += 1
+        return self._num - 1

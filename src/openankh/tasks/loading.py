@@ -16,7 +16,17 @@ from openankh.tasks.examples import Examples, TaskData
 from openankh.tasks.pdb_file import read_archive
 from openankh.tasks.splitting import Method, cut_by_clusters
 from openankh.tasks.table import Table, read_table
-from openankh.tasks.target_space import IGNORED, Classes, Codes, Contacts, LabelError, Labels, Numbers, TargetSpace
+from openankh.tasks.target_space import (
+    IGNORED,
+    NOT_KNOWN,
+    Classes,
+    Codes,
+    Contacts,
+    LabelError,
+    Labels,
+    Numbers,
+    TargetSpace,
+)
 from openankh.tasks.task import Source, Task
 
 _KNOWN = frozenset(ReadOptions().letters)
@@ -59,9 +69,10 @@ def finish(task: Task, space: TargetSpace, splits: Mapping[str, Examples], metho
     notes: list[str] = []
     splits = without_repeats(splits, notes)
     if task.cut is not None:
-        splits = cut_by_clusters(splits, task.cut, method)
-        cut = ", ".join(f"{name} {len(part):,}" for name, part in splits.items())
-        notes.append(f"split by clusters of similar sequences: {cut}")
+        division = cut_by_clusters(splits, task.cut, method)
+        splits = division.splits
+        parts = " and ".join(name for name, share in (("valid", task.cut.valid), ("test", task.cut.test)) if share)
+        notes.append(f"{parts} cut from {task.cut.of} {division.how}")
     for name in ("train", "valid") if task.is_trained else ("lookup",):
         if not len(splits.get(name, ())):
             raise UserError(f"{task.name}: the split {name} is empty; name its rows {name!r} in the column split")
@@ -81,6 +92,8 @@ def space_of(task: Task, rows: Mapping[str, Sequence[Row]]) -> TargetSpace:
     if task.target == "code":
         return Codes()
     labels = [row.label for row in rows.get("train", ())]
+    if task.unit == "residue" and not task.classes:
+        return Classes(tuple(sorted({letter for text in labels for letter in text} - set(NOT_KNOWN))))
     if task.target == "labels":
         parts = {part for text in labels for part in Labels((), task.separator).parts(text)}
         return Labels(task.classes or tuple(sorted(parts)), task.separator)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,8 @@ from openankh.errors import UserError
 from openankh.tasks.examples import Examples, TaskData
 from openankh.tasks.loading import Row, encoder_of, examples_of, finish
 from openankh.tasks.own_rows import Columns, OwnRows, read_rows
-from openankh.tasks.recognition import Kind, Recognised, recognise
-from openankh.tasks.splitting import Method
+from openankh.tasks.recognition import Kind, Recognised, is_number, recognise
+from openankh.tasks.splitting import METHODS, Method
 from openankh.tasks.target_space import NOT_KNOWN, Classes, Labels, Numbers, TargetSpace
 from openankh.tasks.task import Cut, Task
 
@@ -26,7 +26,7 @@ class OwnOptions:
 
     `columns` names its columns, `kind` what the labels are. Where the file says no split, `valid` and `test` are the
     shares of proteins cut off by clusters of sequences alike (`method`: MMseqs2 where it is installed, else common
-    words; `identity` from 0 to 1), a random draw of which `seed` decides.
+    words, and at random where nearly all proteins are one family; `identity` from 0 to 1), drawn as `seed` decides.
     """
 
     columns: Columns = field(default_factory=Columns)
@@ -40,6 +40,8 @@ class OwnOptions:
     def __post_init__(self) -> None:
         if not 0 < self.valid < 1 or not 0 <= self.test < 1 or self.valid + self.test >= 1:
             raise UserError(f"valid {self.valid} and test {self.test}: shares of the proteins, together under 1")
+        if self.method not in METHODS:
+            raise UserError(f"method {self.method!r}: not one of {', '.join(METHODS)}")
         if not 0 < self.identity <= 1:
             raise UserError(f"identity {self.identity}: a share from 0 to 1, as 0.3")
 
@@ -77,7 +79,18 @@ def read_own_data(path: Path | str, options: OwnOptions | None = None) -> OwnDat
         parts.setdefault(split or "train", []).append(row)
     _require_learned(task, parts)
     splits = {name: examples_of(parts[name], encode) for name in ("train", "valid", "test") if name in parts}
-    return OwnData(finish(task, space, splits, options.method), recognised)
+    return OwnData(_with_doubts(finish(task, space, splits, options.method), found.rows), recognised)
+
+
+def _with_doubts(data: TaskData, rows: Sequence[Row]) -> TaskData:
+    """Tell of proteins that the file labels in several ways."""
+    labels: dict[str, set[str]] = {}
+    for row in rows:
+        labels.setdefault(row.sequence, set()).add(row.label)
+    num = sum(len(found) > 1 for found in labels.values())
+    if not num:
+        return data
+    return replace(data, notes=(*data.notes, f"{num:,} sequences come several times, with different labels"))
 
 
 def _task(path: Path, recognised: Recognised, found: OwnRows, options: OwnOptions) -> Task:
@@ -114,8 +127,8 @@ def _space(task: Task, rows: Sequence[Row]) -> TargetSpace:
 
 def _sorted(names: set[str]) -> tuple[str, ...]:
     """In the order of numbers where all are numbers, else of letters."""
-    is_numeric = all(name.lstrip("+-").isdigit() for name in names)
-    return tuple(sorted(names, key=lambda name: (int(name) if is_numeric else 0, name)))
+    is_numeric = all(map(is_number, names))
+    return tuple(sorted(names, key=lambda name: (float(name) if is_numeric else 0, name)))
 
 
 def _require_members(task: Task, rows: Sequence[Row]) -> None:

@@ -47,6 +47,8 @@ class OwnRows:
 def read_rows(path: Path | str, columns: Columns) -> OwnRows:
     """Read a user's file; UserError in one line, with the row, for what is wrong with it."""
     path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{printable(str(path), 300)}: is a folder; name one table or FASTA file in it")
     if plain_suffix(path) == ".parquet":
         found = _table_rows(read_parquet(path), columns)
     else:

@@ -21,6 +21,7 @@ from urllib.request import Request, urlopen
 
 from openankh.errors import UserError
 from openankh.files import write_file_atomically
+from openankh.tasks.data_folder import DataFolder, DataSource
 from openankh.tasks.published_forms import FORMS, Rows
 
 _LIST = Path(__file__).with_name("published.toml")
@@ -106,6 +107,11 @@ class PublishedFiles:
         rows = _rows(table, contents)
         write_file_atomically(record, json.dumps({"sha256": hashes, "rows": len(rows) - 1}, indent=2) + "\n")
         write_file_atomically(place, _packed(rows))
+
+
+def data_source(folder: Path | None, offline: bool = False) -> DataSource:
+    """The user's folder of data, or published files where none is given."""
+    return PublishedFiles(offline=offline) if folder is None else DataFolder(folder)
 
 
 def _require_same(table: PublishedTable, hashes: Mapping[str, str], record: Path) -> None:

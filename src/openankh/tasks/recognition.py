@@ -67,8 +67,9 @@ def _numeric(rows: Sequence[Row]) -> Recognised | None:
             "are; mend or remove the row, or say that labels are classes"
         )
     different = {row.label for row in rows}
-    if all(label.lstrip("+-").isdigit() for label in different) and len(different) <= MOST_WHOLE_NUMBERS:
-        shown = ", ".join(sorted(different, key=int))
+    values = {float(label) for label in different}
+    if all(value.is_integer() for value in values) and len(values) == len(different) <= MOST_WHOLE_NUMBERS:
+        shown = ", ".join(sorted(different, key=float))
         why = f"classes, named by the numbers {shown} (say kind number to have them measured as numbers)"
         return Recognised("protein", "classes", ("accuracy", "mcc"), "|", why)
     return Recognised("protein", "number", ("spearman",), "|", "numbers")

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import chain
 from pathlib import Path
 
 from openankh.decompression import ByteSource, InputError, printable
@@ -83,8 +84,9 @@ def _text(line: bytes, name: str, number: int) -> str:
 
 
 def _table(name: str, path: Path) -> Table:
-    delimiter = "\t" if plain_suffix(path) in _TAB_ENDINGS else ","
-    reader = csv.reader(text_lines(path), delimiter=delimiter, strict=True)
+    text = text_lines(path)
+    first = next(text, "")
+    reader = csv.reader(chain([first], text), delimiter=_delimiter(path, first), strict=True)
     header = _header(name, next(reader, []))
     rows: list[list[str]] = []
     lines: list[int] = []
@@ -98,6 +100,12 @@ def _table(name: str, path: Path) -> Table:
         lines.append(reader.line_num)
     cells = [tuple(cell.strip() for cell in column) for column in zip(*rows, strict=True)] or [()] * len(header)
     return Table(name, dict(zip(header, cells, strict=True)), tuple(lines))
+
+
+def _delimiter(path: Path, header: str) -> str:
+    """A tab or a comma by the file's ending; what the header has most of where it has none of those."""
+    expected = "\t" if plain_suffix(path) in _TAB_ENDINGS else ","
+    return expected if expected in header else max(expected, *",;\t", key=header.count)
 
 
 def _header(name: str, cells: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ IGNORED = -1
 """The class of a residue that is not counted."""
 NOT_KNOWN = "-.?"
 """Letters of a label string that leave a residue out, where they are no classes."""
+_NUM_LETTERS = 128
 
 
 class LabelError(Exception):
@@ -38,10 +39,12 @@ class Classes:
     @cached_property
     def _table(self) -> NDArray[np.int64]:
         """The class of each character, of those not known IGNORED, of all others less."""
-        table = np.full(128, IGNORED - 1, np.int64)
+        table = np.full(_NUM_LETTERS + 1, IGNORED - 1, np.int64)
         for letter in NOT_KNOWN:
             table[ord(letter)] = IGNORED
         for number, name in enumerate(self.names):
+            if len(name) != 1 or ord(name) >= _NUM_LETTERS:
+                raise LabelError(f"class {name!r}: of residues a class is one plain letter")
             table[ord(name)] = number
         return table
 
@@ -54,9 +57,7 @@ class Classes:
 
     def encode_residues(self, text: str) -> NDArray[np.int64]:
         """The class of each letter (L,), IGNORED where it says that it is not known; LabelError for other letters."""
-        assert all(len(name) == 1 and name.isascii() for name in self.names), self.names
-        # What is not ASCII becomes DEL, which is no class.
-        letters = np.minimum(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32), 127)
+        letters = np.minimum(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32), _NUM_LETTERS)
         classes_L = self._table[letters]
         if (wrong := np.flatnonzero(classes_L < IGNORED)).size:
             place = int(wrong[0])
