@@ -17,7 +17,7 @@ import torch
 
 from openankh import cli
 from openankh.ablation import campaign, findings, measuring
-from openankh.ablation.compute import flops_a_step
+from openankh.ablation.compute import flops_a_step, flops_in
 from openankh.ablation.findings import Noise, read_findings
 from openankh.ablation.masked_loss import masked_loss
 from openankh.ablation.rank_correlation import rank_correlation
@@ -207,6 +207,26 @@ def test_changed_settings_are_refused_with_their_name(
     error = capsys.readouterr().err
     assert told in error and error.count("\n") == 1
     assert sorted(path.name for path in finished.iterdir()) == before
+
+
+def test_minutes_are_measured_once_and_kept(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(campaign, "flops_in", lambda minutes, *_: minutes * FLOPS)
+    command = [word for word in arguments(corpus, tmp_path / "out", "--no-plot") if word not in ("--flops", str(FLOPS))]
+    assert cli.main([*command, "--only", "exp4", "--minutes-each", "2"]) == 0
+    monkeypatch.setattr(campaign, "flops_in", lambda *_: pytest.fail("measured again"))
+    assert cli.main([*command, "--only", "exp4,exp8"]) == 0
+    found = read_findings(tmp_path / "out")
+    assert found and found.record.budget == 2 * FLOPS
+    assert [row.flops for row in found.rows[:2]] == pytest.approx([2 * FLOPS] * 2, rel=0.05)
+    assert cli.main([*command, "--only", "exp4", "--minutes-each", "3"]) == 2
+    assert "begun with --minutes-each 2" in capsys.readouterr().err
+
+
+def test_a_minute_is_worth_what_is_computed_in_it(corpus: Path) -> None:
+    recipe = changed(experiment_named("exp8", "tiny").recipe, SETTINGS)
+    assert flops_in(0.001, recipe, Corpus.open(corpus), "cpu") > 0
 
 
 def test_another_corpus_is_refused(

@@ -2,7 +2,8 @@
 
 Whatever the presentation, the decoder meets a hidden residue knowing all visible ones and the hidden ones before it, so
 the sum over a protein's hidden residues is minus log P(hidden | visible) for every one of them. Merged spans alone tell
-less: how long a run is. T decoder tokens, R hidden residues.
+less: how long a run is. A model may have learnt to expect what its own mask always hides, though, such as every kind of
+residue, and this mask does not. T decoder tokens, R hidden residues.
 """
 
 from collections.abc import Iterator

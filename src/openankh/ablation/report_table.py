@@ -77,11 +77,12 @@ def _how_to_read(findings: Findings) -> str:
         f"Masked loss: nats a hidden residue, the same {findings.num_masked:,} of the same validation proteins in "
         "every row (10, 15, 20 or 30 % of a protein, single residues), each model asked in the presentation it was "
         "trained in, probabilities taken among residues. Comparable in all rows: whatever the presentation, the "
-        "decoder knows the visible residues and the hidden ones before. With two reservations: merged spans (exp6) do "
-        "not tell how long a run of hidden residues is, so that model knows less; and models trained on 3-grams (exp2) "
-        "or at one rate are asked about a mixture of rates. Own loss: that of the residues in the targets of the "
-        "experiment's own objective; with `*` another objective than the baseline's, not to be compared (full "
-        "reconstruction counts visible residues too)."
+        "decoder knows the visible residues and the hidden ones before. With three reservations: merged spans (exp6) "
+        "do not tell how long a run of hidden residues is, so that model knows less; masks that hide every kind of "
+        "residue (exp1, exp3, exp5) teach to expect the kinds not yet seen, which this mask does not keep to; and "
+        "models trained on 3-grams (exp2) or at one rate are asked about a mixture of rates. Own loss: that of the "
+        "residues in the targets of the experiment's own objective; with `*` another objective than the baseline's, "
+        "not to be compared (full reconstruction counts visible residues too)."
     )
     if findings.metrics:
         counts = ", ".join(f"{task} {number:,}" for task, number in findings.num_probed.items())

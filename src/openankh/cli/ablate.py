@@ -128,7 +128,7 @@ def ablate(
     if plan:
         report.table(_plan_rows(campaign), as_json=json)
     elif (findings := read_findings(out)) is not None:
-        _report(findings, out, as_json=json)
+        _report(findings, out, as_json=json, quiet=quiet)
     return 0 if is_finished else STOPPED_EXIT_CODE
 
 
@@ -165,7 +165,7 @@ def _plan_rows(campaign: "Campaign") -> list[dict[str, object]]:
     ]
 
 
-def _report(findings: "Findings", out: Path, as_json: bool) -> None:
+def _report(findings: "Findings", out: Path, as_json: bool, quiet: bool) -> None:
     from dataclasses import asdict
 
     from openankh.ablation.write_up import TABLE
@@ -175,4 +175,4 @@ def _report(findings: "Findings", out: Path, as_json: bool) -> None:
         return
     columns = ("name", "masked_loss", "own_loss", "average", "paper_average", "steps", "residues", "what")
     report.table([{name: getattr(row, name) for name in columns} for row in findings.rows], as_json=False)
-    report.note(f"the whole table: {out / TABLE}")
+    report.note(f"the whole table: {out / TABLE}", quiet=quiet)
