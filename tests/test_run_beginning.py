@@ -297,7 +297,12 @@ begin = lambda corpus, name: cli.main(
 assert begin(small, "/warm") == 0
 data = int(re.search(r"VmData:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
 resource.setrlimit(resource.RLIMIT_DATA, (data + int(spare), data + int(spare)))
-sys.exit(begin(large, "/run"))
+code = begin(large, "/run")
+try:
+    whole = bytearray(Path(large, "train", "tokens-00000.u8").stat().st_size)
+except MemoryError:
+    sys.exit(code)
+sys.exit("the limit does not keep anybody from holding the corpus")
 """
 
 
@@ -315,17 +320,12 @@ def large_corpus(folder: Path, num_proteins: int) -> Path:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of private memory are Linux's")
 def test_a_corpus_larger_than_the_memory_allowed_is_trained_on(corpus: Path, tmp_path: Path) -> None:
     assert resource.RLIMIT_DATA
-    spare = 64 << 20
-    large = large_corpus(tmp_path, 4000)
+    spare = 48 << 20
+    large = large_corpus(tmp_path, 2600)
     num_bytes = sum(path.stat().st_size for path in large.rglob("*.u8"))
     assert num_bytes > 2 * spare
-    arguments = [str(corpus), str(large), str(tmp_path / "out"), str(spare), *TINY, "total_steps=30"]
+    arguments = [str(corpus), str(large), str(tmp_path / "out"), str(spare), *TINY, "total_steps=8"]
     (tmp_path / "out").mkdir()
     command = [sys.executable, "-c", WITH_LITTLE_MEMORY, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=TESTS)
     assert done.returncode == 0, done.stderr
-    held = subprocess.run(
-        [*command[:2], WITH_LITTLE_MEMORY.replace("sys.exit", "b'1' * (100 << 20); sys.exit"), *arguments],
-        capture_output=True, text=True, check=False, cwd=TESTS,
-    )  # fmt: skip
-    assert held.returncode == 1 and "MemoryError" in held.stderr, "the limit would be noticed"
