@@ -68,10 +68,10 @@ def _texts(told: "DryRun") -> Mapping[str, str]:
         f"width {model.d_model}, {model.num_heads} heads of {model.d_kv}, "
         f"feed-forward {model.d_ff} {gated}{model.activation}, {model.vocab_size} pieces",
         "parameters": f"{model.num_parameters:,}, of the encoder {model.num_encoder_parameters:,}",
-        "a step": f"{recipe.accumulation} batches, {work.num_tokens:,.0f} encoder tokens of {work.num_proteins:,.0f} "
-        f"proteins, {work.num_targets:,.0f} targets, {_power(work.flops)} FLOP",
+        "a step": f"{recipe.accumulation} batch{'' if recipe.accumulation == 1 else 'es'}, "
+        f"{work.num_tokens:,.0f} encoder tokens of {work.num_proteins:,.0f} proteins, {work.num_targets:,.0f} targets, {_power(work.flops)} FLOP",
         "steps": f"{recipe.total_steps:,}, warm-up {recipe.warmup_steps:,}, {recipe.optimiser.name}, {recipe.dtype}",
-        "tokens": f"{work.num_tokens * recipe.total_steps / 1e9:,.4g} B"
+        "tokens": _tokens(work.num_tokens * recipe.total_steps)
         + (f", {told.epochs:,.3g} epochs of this corpus" if told.epochs is not None else ""),
         "operations": f"{_power(told.total_flops)} FLOP",
         f"memory of a {_noun(told)}": f"{_gigabytes(memory.peak)} at the peak{_verdict(told)}{ways}",
@@ -104,6 +104,10 @@ def _verdict(told: "DryRun") -> str:
 
 def _gigabytes(num_bytes: int) -> str:
     return f"{num_bytes / 1e9:,.2f} GB" if num_bytes >= 1e8 else f"{num_bytes / 1e6:,.1f} MB"
+
+
+def _tokens(number: float) -> str:
+    return f"{number / 1e9:,.4g} B" if number >= 1e9 else f"{number / 1e6:,.4g} M"
 
 
 def _power(number: float) -> str:
