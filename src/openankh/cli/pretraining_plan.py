@@ -69,7 +69,8 @@ def _texts(told: "DryRun") -> Mapping[str, str]:
         f"feed-forward {model.d_ff} {gated}{model.activation}, {model.vocab_size} pieces",
         "parameters": f"{model.num_parameters:,}, of the encoder {model.num_encoder_parameters:,}",
         "a step": f"{recipe.accumulation} batch{'' if recipe.accumulation == 1 else 'es'}, "
-        f"{work.num_tokens:,.0f} encoder tokens of {work.num_proteins:,.0f} proteins, {work.num_targets:,.0f} targets, {_power(work.flops)} FLOP",
+        f"{work.num_tokens:,.0f} encoder tokens of {work.num_proteins:,.0f} proteins, "
+        f"{work.num_targets:,.0f} targets, {_power(work.flops)} FLOP",
         "steps": f"{recipe.total_steps:,}, warm-up {recipe.warmup_steps:,}, {recipe.optimiser.name}, {recipe.dtype}",
         "tokens": _tokens(work.num_tokens * recipe.total_steps)
         + (f", {told.epochs:,.3g} epochs of this corpus" if told.epochs is not None else ""),
