@@ -192,3 +192,37 @@ def test_light_attention_learns_from_a_protein_alone() -> None:
 def test_a_head_that_does_not_serve_is_one_line(name: str, unit: Unit, message: str) -> None:
     with pytest.raises(UserError, match=message):
         HeadConfig(name, unit, WIDTH, 2)  # type: ignore[arg-type]  # pyright: ignore
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"), [("convbert", "residue"), ("convbert", "protein"), ("light-attention", "protein")]
+)
+def test_heads_with_context_learn_what_stands_beside_a_residue(name: HeadName, unit: Unit) -> None:
+    """A residue is marked when the first numbers of seven around it add up to more than 0.
+
+    Those of a protein are all of one sign, which is its class.
+    """
+    head = make_head(HeadConfig(name, unit, WIDTH, 2)).train()
+    optimiser = torch.optim.AdamW(head.parameters(), lr=3e-3)
+
+    def batch(seed: int) -> tuple[Tensor, Tensor, Tensor]:
+        proteins = rows((12, 20, 16, 9) * 4, seed)
+        if unit == "protein":
+            for number, protein in enumerate(proteins):
+                protein[:, 0] = protein[:, 0].abs() * (1 if number % 2 else -1)
+        x_BLD, is_real_BL = pad(proteins)
+        marked_BL = torch.nn.functional.pad(x_BLD[:, :, 0], (3, 3)).unfold(1, 7, 1).sum(dim=2) > 0
+        return x_BLD, is_real_BL, marked_BL if unit == "residue" else torch.arange(16) % 2
+
+    for step in range(60):
+        x_BLD, is_real_BL, true = batch(step)
+        outputs = head(x_BLD, is_real_BL)
+        if unit == "residue":
+            outputs, true = outputs[is_real_BL], true[is_real_BL]
+        torch.nn.functional.cross_entropy(outputs, true.long()).backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    head.eval()
+    x_BLD, is_real_BL, true = batch(1000)
+    hits = head(x_BLD, is_real_BL).argmax(dim=-1) == true
+    assert (hits[is_real_BL] if unit == "residue" else hits).float().mean() > 0.85

@@ -1,19 +1,19 @@
 """A task's data read from its files, checked, in splits of which none shares a sequence with another."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from openankh.decompression import printable
 from openankh.errors import UserError
 from openankh.residues import ReadOptions
 from openankh.tasks.coordinates import read_coordinates
 from openankh.tasks.data_folder import DataSource
 from openankh.tasks.examples import Examples, TaskData
 from openankh.tasks.pdb_file import read_archive
+from openankh.tasks.row import Row
 from openankh.tasks.splitting import Method, cut_by_clusters
 from openankh.tasks.table import Table, read_table
 from openankh.tasks.target_space import (
@@ -30,26 +30,7 @@ from openankh.tasks.target_space import (
 from openankh.tasks.task import Source, Task
 
 _KNOWN = frozenset(ReadOptions().letters)
-Encode = Callable[["Row"], NDArray]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One protein of a table: where it stands, what it is, and its label as written."""
-
-    table: str
-    line: int
-    id: str
-    sequence: str
-    label: str
-    masks: tuple[str, ...] = ()
-    chain: str = ""
-
-    @property
-    def place(self) -> str:
-        """Where it stands, for messages."""
-        name = f" ({printable(self.id)})" if self.id != str(self.line) else ""
-        return f"{self.table}, line {self.line}{name}"
+Encode = Callable[[Row], NDArray]
 
 
 def load_task(task: Task, data: DataSource) -> TaskData:

@@ -10,9 +10,10 @@ import numpy as np
 from openankh.decompression import printable
 from openankh.errors import UserError
 from openankh.tasks.examples import Examples, TaskData
-from openankh.tasks.loading import Row, encoder_of, examples_of, finish
+from openankh.tasks.loading import encoder_of, examples_of, finish
 from openankh.tasks.own_rows import Columns, OwnRows, read_rows
 from openankh.tasks.recognition import Kind, Recognised, is_number, recognise
+from openankh.tasks.row import Row
 from openankh.tasks.splitting import METHODS, Method
 from openankh.tasks.target_space import NOT_KNOWN, Classes, Labels, Numbers, TargetSpace
 from openankh.tasks.task import Cut, Task

@@ -9,8 +9,8 @@ from openankh.errors import UserError
 from openankh.fasta import FastaReader
 from openankh.residues import MisfitError, ReadCounts, ReadOptions, Residues
 from openankh.search.labels import header_labels
-from openankh.tasks.loading import Row
 from openankh.tasks.parquet_table import read_parquet
+from openankh.tasks.row import Row
 from openankh.tasks.table import Table, plain_suffix, read_table
 
 SPLIT_NAMES = {

@@ -7,7 +7,7 @@ from typing import Literal
 
 from openankh.decompression import printable
 from openankh.errors import UserError
-from openankh.tasks.loading import Row
+from openankh.tasks.row import Row
 from openankh.tasks.task import MetricName, Target, Unit
 
 Kind = Literal["auto", "classes", "number", "labels", "residues"]
