@@ -10,7 +10,7 @@ from openankh.cli.options import Json, Offline, Quiet, TrustPickle
 from openankh.errors import UserError
 
 if TYPE_CHECKING:
-    from openankh.pretraining.dry_run import Plan
+    from openankh.pretraining.engine import Engine
     from openankh.pretraining.recipes import Recipe
 
 _LENGTH = Group("How long", sort_key=1)
@@ -147,11 +147,8 @@ def pretrain(
         report.result(setting_values(chosen), as_json=json)
         return 0
     if dry_run:
-        from openankh.pretraining.dry_run import Plan
-
         engine = engine_of(sharding, recompute, compile)
-        _tell_plan(chosen, Plan(gpu, gpus, utilisation, price_per_hour, engine), corpus, json)
-        return 0
+        return _tell_plan(chosen, gpu, gpus, utilisation, price_per_hour, engine, corpus, json)
     if corpus is None or out is None:
         raise UserError("pretrain needs --corpus CORPUS, made by `openankh prepare`, and --out RUN, a folder")
     if threads is not None:
@@ -172,16 +169,27 @@ def pretrain(
     return 0 if summary.finished else STOPPED_EXIT_CODE
 
 
-def _tell_plan(recipe: "Recipe", plan: "Plan", folder: Path | None, as_json: bool) -> None:
+def _tell_plan(
+    recipe: "Recipe",
+    gpu: str,
+    num_gpus: int,
+    utilisation: float,
+    price_per_hour: float | None,
+    engine: "Engine",
+    folder: Path | None,
+    as_json: bool,
+) -> int:
     from openankh.cli.pretraining_plan import plan_facts
     from openankh.corpus import Corpus
     from openankh.pretraining.beginning import check_corpus
-    from openankh.pretraining.dry_run import dry_run
+    from openankh.pretraining.dry_run import Plan, dry_run
 
+    plan = Plan(gpu, num_gpus, utilisation, price_per_hour, engine)
     corpus = None if folder is None else Corpus.open(folder)
     if corpus is not None:
         check_corpus(recipe, corpus)
     report.result(plan_facts(dry_run(recipe, plan, corpus), as_json), as_json=as_json)
+    return 0
 
 
 def training_device(name: str) -> str:
