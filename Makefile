@@ -10,7 +10,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_ARGS)
 CHECKED := $(wildcard src tests benchmarks tools)
 
-.PHONY: help demo test check bench bench-embed campaign campaign-training parity clean
+.PHONY: help demo test check bench bench-embed campaign campaign-training parity generate clean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make campaign  kill writers and fill disks hundreds of times on real proteins, write benchmarks/CAMPAIGNS.md"
 	@echo "make campaign-training  kill training 150 times, resume it, compare all bits, write benchmarks/TRAINING_KILLS.md"
 	@echo "make parity  hold networks of the published widths to transformers, write benchmarks/PARITY.md"
+	@echo "make generate  write what transformers writes, token for token, and faster: the tables of benchmarks/GENERATE.md"
 	@echo "make clean   remove .venv and all caches"
 
 demo: .venv/demo.stamp
@@ -44,6 +45,10 @@ bench-embed: .venv/bench.stamp
 
 parity: .venv/dev.stamp
 	$(BIN)/python benchmarks/parity.py
+
+generate: .venv/dev.stamp
+	$(BIN)/python benchmarks/generation_parity.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_generate.py
 
 campaign: .venv/dev.stamp
 	$(BIN)/python benchmarks/campaigns
