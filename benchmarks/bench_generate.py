@@ -35,7 +35,7 @@ def best_batch(pair: Pair, records: Sequence[Record], method: Method) -> int:
     """The batch with which transformers takes the least CPU time."""
     completions = list(pair.completer(method).complete(records))
     beams = method.num_beams if method.has_beams else 1
-    times = {}
+    times: dict[int, float] = {}
     for batch in [batch for batch in BATCHES if batch <= len(records)]:
         start = time.process_time()
         theirs(pair, completions, batch, beams)
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=6, help="of encoder and decoder of the wide network")
     parser.add_argument("--prompts", type=int, default=64)
-    parser.add_argument("--beam-prompts", type=int, default=8, help="of the wide network")
+    parser.add_argument("--beam-prompts", type=int, default=16)
     parser.add_argument("--longest", type=int, default=300, help="residues of a protein")
     parser.add_argument("--wide-longest", type=int, default=120, help="the same for the wide network")
     parser.add_argument("--rounds", type=int, default=3)
@@ -133,7 +133,7 @@ def _lines(part: str, numbers: str, chosen: argparse.Namespace) -> Iterator[str]
     if part == "nano":
         pair, records = bundled_pair(numbers), draw_prompts(chosen.prompts, chosen.longest)
         yield speed_line(pair, numbers, records, Method(), chosen.rounds)
-        yield speed_line(pair, numbers, records, Method("beam"), chosen.rounds)
+        yield speed_line(pair, numbers, records[: chosen.beam_prompts], Method("beam"), chosen.rounds)
         return
     pair = random_pair(
         f"ankh-base's widths, {chosen.layers} + {chosen.layers} layers", base_wide(chosen.layers), numbers
