@@ -18,7 +18,7 @@ from openankh.pretraining.batches_ahead import BatchesAhead
 from openankh.pretraining.filling import filled, round_size
 from openankh.pretraining.objective_loss import LossSums, TargetWeights, batch_loss
 from openankh.pretraining.stop_signals import StoppedError
-from openankh.pretraining.trainer import NotFiniteError, Trainer, compile_layers
+from openankh.pretraining.trainer import RefusedStepError, Trainer, compile_layers
 from training_samples import sample_corpus, tiny_recipe
 
 CPU = torch.device("cpu")
@@ -135,7 +135,7 @@ def test_what_is_not_finite_stops_before_weights_and_state_are_touched(
     trainer.update(1.0)
     poison(trainer, monkeypatch, value)
     before, position = trainer.state({}), trainer.position
-    with pytest.raises(NotFiniteError, match=r"step 2: .* the weights were not touched"):
+    with pytest.raises(RefusedStepError, match=r"step 2: .* the weights were not touched"):
         trainer.update(1.0)
     after = trainer.state({})
     for kind in ("model", "optimiser"):
@@ -149,7 +149,7 @@ def test_the_guilty_batch_of_several_is_named(corpus: Corpus, monkeypatch: pytes
     trainer = trainer_of(corpus, "accumulation=3")
     second = trainer.batches.at(trainer.batches.at(0).next_position)
     poison_loss(trainer, monkeypatch, float("nan"))
-    with pytest.raises(NotFiniteError) as caught:
+    with pytest.raises(RefusedStepError) as caught:
         trainer.update(1.0)
     assert f"positions {second.position} to {second.next_position - 1} " in str(caught.value)
     assert f"corpus proteins {second.proteins[0]}" in str(caught.value)

@@ -8,6 +8,7 @@ import contextlib
 import io
 import itertools
 import json
+import math
 import os
 import signal
 import socket
@@ -24,7 +25,7 @@ from openankh import cli
 from openankh.pretraining import tensor_file, training_run
 from openankh.pretraining.journal import Journal
 from openankh.pretraining.trainer import Trainer
-from training_samples import pretrain_arguments
+from training_samples import poison, pretrain_arguments
 
 GRACE_SECONDS = 5.0
 FILE_EVENTS = frozenset(("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree"))
@@ -65,6 +66,8 @@ def is_of_run(event: str, details: tuple[Any, ...], run: str) -> bool:
 
 
 def be_a_trainer(arguments: list[str], signal_number: int, at_event: int, report: int) -> None:
+    if poisoned := os.environ.get("POISONED_POSITIONS"):
+        poison({int(position): math.nan for position in poisoned.split()})
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)

@@ -4,13 +4,16 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from openankh.corpus import Corpus
 from openankh.preparation import PrepareOptions, prepare
+from openankh.pretraining import rank_loss
+from openankh.pretraining.objective_loss import batch_loss
 from openankh.pretraining.recipes import Recipe, recipe_named
 from openankh.selection import Selection
 from openankh.vocab import Vocab, openankh_vocab
@@ -62,6 +65,17 @@ def fingerprint(run: Path) -> dict[str, str]:
     contents["state"] = json.dumps([newest.name, state]).encode()
     contents["journal"] = json.dumps(journal_without_timing(run)).encode()
     return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+
+
+def poison(positions: Mapping[int, float]) -> None:
+    """From now on multiply the loss of the batches that begin at these positions."""
+
+    def poisoned(model, pairs, *arguments):
+        sums = batch_loss(model, pairs, *arguments)
+        factor = positions.get(getattr(pairs, "position", -1), 1.0)  # a validation's batches have none
+        return replace(sums, weighted=sums.weighted * factor, total=sums.total * factor)
+
+    setattr(rank_loss, "batch_loss", poisoned)  # noqa: B010
 
 
 class Trainers:

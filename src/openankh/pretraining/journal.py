@@ -19,20 +19,17 @@ Value = float | int | str | bool | None
 class Journal:
     """Appends to RUN/journal.jsonl, and to TensorBoard's files where that is wanted.
 
-    `resumed_step` is the step of the checkpoint a run goes on from: lines of later steps, and a last line cut short by
-    a kill, are removed, for those steps are taken again. None begins an empty journal. So write all lines of a step
-    before its checkpoint, but for those of a kind that is still to come: `without` removes that kind's of that step.
+    `num_lines` is what the checkpoint that a run goes on from kept of the property of that name: later lines, and a
+    last one cut short by a kill, are removed, for what they tell of happens again. 0 begins an empty journal.
     """
 
-    def __init__(
-        self, run: Path, resumed_step: int | None = None, curves: Curves | None = None, without: str | None = None
-    ):
+    def __init__(self, run: Path, num_lines: int = 0, curves: Curves | None = None):
         self.path = run / "journal.jsonl"
         self.curves = curves
-        if resumed_step is None:
-            write_file_atomically(self.path, b"")
-        else:
-            _cut_after(self.path, resumed_step, without)
+        kept = self.path.read_bytes().splitlines(keepends=True)[:num_lines] if self.path.exists() else []
+        whole = [line for line in kept if _parse(line) is not None]
+        write_file_atomically(self.path, b"".join(whole))
+        self.num_lines = len(whole)
         self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115  (closed by `close`)
 
     def write(
@@ -50,8 +47,10 @@ class Journal:
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise UserError(f"cannot write {self.path}: {reason}; free some space, then resume the run") from error
+        self.num_lines += 1
         if self.curves is not None:
-            self.curves.add(kind, step, {**values, **(timing or {})})
+            drawn = {**values, **(timing or {})}
+            self.curves.add(kind, step, {name: value for name, value in drawn.items() if _json(value) == value})
 
     def _append(self, line: bytes) -> None:
         if self._file.write(line) != len(line):  # a disk that fills up takes a part without complaint
@@ -79,6 +78,8 @@ class Journal:
 class NoJournal:
     """Keeps nothing: of several ranks only the first one writes."""
 
+    num_lines = 0
+
     def write(
         self, kind: str, step: int, values: Mapping[str, Value], timing: Mapping[str, Value] | None = None
     ) -> None:
@@ -96,16 +97,6 @@ def read_journal(run: Path) -> list[dict[str, Any]]:
     path = run / "journal.jsonl"
     entries = (_parse(line) for line in path.read_bytes().splitlines(keepends=True))
     return [entry for entry in entries if entry is not None]
-
-
-def _cut_after(path: Path, step: int, without: str | None) -> None:
-    """Keep the whole lines up to a step, byte by byte; a journal that is missing begins empty."""
-
-    def is_kept(entry: dict[str, Any] | None) -> bool:
-        return entry is not None and (entry["step"] < step or (entry["step"] == step and entry.get("kind") != without))
-
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    write_file_atomically(path, b"".join(line for line in lines if is_kept(_parse(line))))
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

@@ -29,6 +29,7 @@ from openankh.pretraining.initialisation import Initialisation
 from openankh.pretraining.optimisers import OptimiserSettings
 from openankh.pretraining.schedule import Schedule
 from openankh.pretraining.settings import changed, nearest
+from openankh.pretraining.stability import StabilitySettings
 from openankh.vocab import Vocab, ankh_vocab, openankh_vocab
 
 VocabularyName = Literal["openankh", "ankh"]
@@ -63,6 +64,7 @@ class Recipe:
     packing: PackingSettings = field(default_factory=PackingSettings)
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     schedule: Schedule = field(default_factory=Schedule)
+    stability: StabilitySettings = field(default_factory=StabilitySettings)
     total_steps: int = 10_000
     warmup_steps: int = 100
     accumulation: int = 1

@@ -7,6 +7,7 @@ from openankh.pretraining.evaluation import Evaluation
 from openankh.pretraining.journal import Journal, NoJournal
 from openankh.pretraining.pace import Pace
 from openankh.pretraining.progress import Progress, Recent, Report
+from openankh.pretraining.stability import Trouble
 from openankh.pretraining.trainer import Update
 
 
@@ -43,6 +44,13 @@ class RunLog:
         self.progress.show(
             Report(step, recent.loss, recent.tokens_a_second, utilisation, pace.seconds_left(step), recent.task_losses)
         )
+
+    def trouble(self, step: int, trouble: Trouble, action: str, line: str, position: int | None = None) -> None:
+        """Tell of a step that was not taken, or taken with a warning, and of what was done about it."""
+        facts = {"trouble": trouble.kind, "action": action, "position": position, "usual": trouble.usual}
+        numbers = {"loss": trouble.loss, "gradient_norm": trouble.gradient_norm}
+        self.journal.write("trouble", step, {**facts, **numbers})
+        self.progress.say(line)
 
     def validation(self, step: int, results: Mapping[str, Evaluation], total_seconds: float) -> None:
         """Tell of a validation, one line an objective."""

@@ -24,6 +24,7 @@ from openankh.pretraining.ranks import ALONE, Ranks
 from openankh.pretraining.recipes import Recipe
 from openankh.pretraining.recomputation import recompute_layers
 from openankh.pretraining.sharding import whole_model
+from openankh.pretraining.stability import Trouble, not_finite
 from openankh.pretraining.state import TrainingState, begin_with, restore, snapshot
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -45,8 +46,16 @@ class Update:
     task_losses: Mapping[str, float] = field(default_factory=dict)
 
 
-class NotFiniteError(UserError):
-    """A loss or gradient is NaN or infinite; the weights were not touched."""
+Judge = Callable[[float, float], Trouble | None]
+"""Tells from loss and gradient norm why a step must not be taken; every rank is asked about the same numbers."""
+
+
+class RefusedStepError(UserError):
+    """A step was not taken: the weights are untouched; `next_position` is where the proteins behind it begin."""
+
+    def __init__(self, message: str, trouble: Trouble, position: int, next_position: int):
+        super().__init__(message)
+        self.trouble, self.position, self.next_position = trouble, position, next_position
 
 
 class Trainer:
@@ -89,17 +98,19 @@ class Trainer:
             self.model.to(device)
         self.loss = RankLoss(self.model, recipe.vocab, self.weights, dtype, device, ranks, is_sharded)
         self.optimiser = build_optimiser(self.model, recipe.optimiser)
-        order = Order(len(corpus.lengths), recipe.seed)
-        batches = Batches(corpus, order, recipe.objective, recipe.packing, recipe.seed)
+        self._order = Order(len(corpus.lengths), recipe.seed)
+        batches = Batches(corpus, self._order, recipe.objective, recipe.packing, recipe.seed)
         turns = Turns(batches, ranks.rank, ranks.size)
         self.batches = turns if device.type == "cpu" else BatchesAhead(turns)
         self.step = 0
         self.position = 0
 
-    def update(self, learning_rate_factor: float, before_batch: Callable[[], None] = lambda: None) -> Update:
+    def update(
+        self, learning_rate_factor: float, before_batch: Callable[[], None] = lambda: None, judge: Judge = not_finite
+    ) -> Update:
         """Take one step over the next batches; what `before_batch` raises gives it up.
 
-        Raises NotFiniteError, before any weight changes, naming the batch.
+        Raises RefusedStepError, before any weight changes, naming the batch, where `judge` finds trouble.
         """
         batches = self._next_batches()
         (whole_weight,) = self.ranks.sums([sum(self._weight(batch) for batch in batches)])
@@ -113,9 +124,9 @@ class Trainer:
                 rows.zero_()
         norm = float(self.optimiser.clip_gradients(self.recipe.clip_norm))
         update = self._update(batches, sums, norm)
-        if not (math.isfinite(norm) and math.isfinite(update.loss)):
+        if trouble := judge(update.loss, update.gradient_norm):
             self.optimiser.zero_grad()
-            raise self._not_finite(update, batches, sums)
+            raise self._refused(trouble, batches, sums)
         self.optimiser.step(learning_rate_factor)
         self.optimiser.zero_grad()
         self.step, self.position = self.step + 1, batches[-1].next_position
@@ -162,14 +173,15 @@ class Trainer:
                 sum(batch.num_residues for batch in batches),
                 sum(len(batch.inputs.ids) for batch in batches),
                 sum(training_flops(self.recipe.model, b.inputs.lengths, b.targets.lengths) for b in batches),
+                float(not math.isfinite(norm)),
                 *task_losses,
             ]
         )
-        total, residues, num_tokens, num_residues, num_read, num_tokens_read, flops, *task_losses = added
+        total, residues, num_tokens, num_residues, num_read, num_tokens_read, flops, num_bad, *task_losses = added
         return Update(
             loss=total / num_tokens,
             residue_loss=residues / max(1, num_residues),
-            gradient_norm=norm,
+            gradient_norm=norm if not num_bad or not math.isfinite(norm) else math.nan,
             num_residues_read=int(num_read),
             num_tokens_read=int(num_tokens_read),
             flops=int(flops),
@@ -184,14 +196,24 @@ class Trainer:
         losses, counts = sums[: len(tasks)], sums[len(tasks) :]
         return {task.name: loss / n for task, loss, n in zip(tasks, losses, counts, strict=True) if n}
 
-    def _not_finite(self, update: Update, batches: list[Batch], sums: list[LossSums]) -> NotFiniteError:
+    def _refused(self, trouble: Trouble, batches: list[Batch], sums: list[LossSums]) -> RefusedStepError:
+        """Tells of the first batch, of all ranks' ones, whose own loss is not finite, else of the whole step."""
         guilty = [batch for batch, own in zip(batches, sums, strict=True) if not math.isfinite(own.total)]
-        batch = (guilty or batches)[0]
-        some = ", ".join(str(number) for number in batch.proteins[:5])
-        return NotFiniteError(
-            f"step {self.step + 1}: loss {update.loss:.4g}, gradient norm {update.gradient_norm:.4g} in the batch "
-            f"at positions {batch.position} to {batch.next_position - 1} (corpus proteins {some}, …); the weights were "
-            "not touched: begin a new run with a lower learning rate, or go on from the last checkpoint with --resume"
+        told = [0] * (2 * self.ranks.size)
+        if guilty:
+            place = 2 * self.ranks.rank
+            told[place : place + 2] = guilty[0].position, guilty[0].position + len(guilty[0].proteins)
+        told = [int(number) for number in self.ranks.sums(told)]
+        spans = [span for span in zip(told[::2], told[1::2], strict=True) if span[1]]
+        next_position = batches[-1].next_position
+        first, last = min(spans, default=(self.position, next_position))
+        some = ", ".join(str(number) for number in self._order.at(np.arange(first, min(first + 5, last))))
+        return RefusedStepError(
+            f"step {self.step + 1}: {trouble} in the batch at positions {first} to {last - 1} (corpus proteins {some}, "
+            "…); the weights were not touched",
+            trouble,
+            self.position,
+            next_position,
         )
 
 

@@ -4,6 +4,7 @@ RUN/ holds run.json (what was begun), journal.jsonl, tensorboard/, checkpoints/ 
 """
 
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -14,6 +15,7 @@ import torch
 
 from openankh.checkpoint import save_model
 from openankh.corpus import Corpus
+from openankh.errors import UserError
 from openankh.files import require_free_space
 from openankh.model import Ankh
 from openankh.objectives import Objective
@@ -26,7 +28,7 @@ from openankh.pretraining.journal import Journal, NoJournal
 from openankh.pretraining.model_card import model_card
 from openankh.pretraining.pace import Now, Pace
 from openankh.pretraining.progress import Progress, SilentProgress
-from openankh.pretraining.ranks import joined_ranks
+from openankh.pretraining.ranks import OtherRankError, joined_ranks
 from openankh.pretraining.recipes import Recipe, to_json
 from openankh.pretraining.run_curves import open_curves
 from openankh.pretraining.run_lock import run_lock
@@ -34,11 +36,12 @@ from openankh.pretraining.run_log import RunLog
 from openankh.pretraining.run_options import RunOptions, Summary
 from openankh.pretraining.run_record import RunRecord, begin_record
 from openankh.pretraining.schedule import StepPlan
-from openankh.pretraining.state import state_of_first
+from openankh.pretraining.stability import Guard
+from openankh.pretraining.state import TrainingState, state_of_first
 from openankh.pretraining.stop_signals import StoppedError, StopSignals
 from openankh.pretraining.tallies import Tallies
 from openankh.pretraining.tensor_file import size_of
-from openankh.pretraining.trainer import DTYPES, Trainer
+from openankh.pretraining.trainer import DTYPES, RefusedStepError, Trainer
 from openankh.provenance import Provenance
 
 
@@ -90,6 +93,7 @@ class TrainingRun:
         with self.ranks.together():
             self.checkpoints = Checkpoints(options.out, self.recipe.keep_checkpoints) if self.ranks.is_first else None
         self.tallies = Tallies()
+        self.guard = Guard(self.recipe.stability)
         steps = self.recipe.total_steps if record.minutes is None else None
         plan = StepPlan(self.recipe.schedule, self.recipe.warmup_steps, steps)
         resumed = None
@@ -99,13 +103,14 @@ class TrainingRun:
         with self.ranks.together():
             self.log = self._open_log(resumed)
 
-    def _open_log(self, resumed: int | None) -> RunLog:
+    def _open_log(self, resumed: TrainingState | None) -> RunLog:
         if not self.ranks.is_first:
             return RunLog(NoJournal(), self.progress, math.inf)
-        pending = "valid" if self._validation_is_due() else None
-        curves = open_curves(self.options, self.record, resumed, self.progress.say)
+        curves = open_curves(self.options, self.record, resumed and resumed.step, self.progress.say)
         peak_flops = measured_peak(str(self.trainer.device), DTYPES[self.recipe.dtype]) * self.ranks.size
-        return RunLog(Journal(self.options.out, resumed, curves, pending), self.progress, peak_flops)
+        # A checkpoint of an earlier version does not tell: all lines stay.
+        num_lines = 0 if resumed is None else int(resumed.facts.get("journal_lines", sys.maxsize))
+        return RunLog(Journal(self.options.out, num_lines, curves), self.progress, peak_flops)
 
     def train(self, stop: StopSignals) -> Summary:
         """Take steps until the plan or the slice ends, or a signal comes."""
@@ -157,22 +162,74 @@ class TrainingRun:
         settled = False
         if self._validation_is_due():
             self._validate(check)
-        else:
-            self._take_step(check)
+        elif self._take_step(check):
             settled = self._settle()
+        else:
+            return False
         return settled or (self.trainer.step % self.recipe.checkpoint_every == 0 and not self._validation_is_due())
 
-    def _take_step(self, check: Callable[[], None]) -> None:
+    def _take_step(self, check: Callable[[], None]) -> bool:
+        """Whether a step was taken; else its proteins were left out, or the run stands at a checkpoint again."""
         begin, factor = self.now(), self.pace.plan.factor(self.trainer.step)
-        update = self.trainer.update(factor, check)
+        try:
+            update = self.trainer.update(factor, check, self.guard.refused)
+        except RefusedStepError as refused:
+            self._deal_with(refused)
+            return False
         seconds = max(self.now() - begin, 1e-9)
         self.tallies = self.tallies.plus(update)
+        if spike := self.guard.trouble(update.loss, update.gradient_norm):
+            self.log.trouble(self.trainer.step, spike, "tell", f"step {self.trainer.step}: spike: {spike}")
+        self.guard.taken(update.loss)
         facts = {
             "learning_rate_factor": factor,
             "position": self.trainer.position,
             "total_tokens": self.tallies.tokens,
         }
         self.log.step(self.trainer.step, update, facts, self.pace, seconds, self._seconds())
+        return True
+
+    def _deal_with(self, refused: RefusedStepError) -> None:
+        """Leave the step's proteins out, go back to the newest checkpoint, or raise: as the recipe has it."""
+        step = self.trainer.step
+        with self.ranks.together():
+            has_checkpoint = self._has_checkpoint()
+        action = self.guard.decide(refused.trouble, self.ranks.any(has_checkpoint))
+        if action == "roll-back":
+            self._go_back()
+        message = {
+            "skip": "these proteins are left out",
+            "roll-back": f"rolled back to step {self.trainer.step}, going on with the proteins behind it",
+            "stop": self._remedy(),
+        }[action]
+        self.log.trouble(step + 1, refused.trouble, action, f"{refused}: {message}", refused.position)
+        if action == "stop":
+            raise UserError(f"{refused}: {message}") if self.ranks.is_first else OtherRankError
+        self.trainer.position = refused.next_position
+
+    def _has_checkpoint(self) -> bool:
+        if self.checkpoints is None:
+            return False
+        self.checkpoints.wait()
+        return bool(self.checkpoints.steps())
+
+    def _go_back(self) -> None:
+        """Stand where the newest checkpoint stood; time goes on."""
+        state = self._newest_state()
+        assert state is not None, "the checkpoint was there"
+        self.trainer.restore(state)
+        seconds = self.tallies.earlier_seconds
+        self.tallies = Tallies(**{**state.facts["tallies"], "earlier_seconds": seconds})
+        self.guard.rolled_back(state.facts.get("stability"))
+        self.pace = Pace(self.pace.plan, self.trainer.step, self.now)
+
+    def _remedy(self) -> str:
+        settings = self.recipe.stability
+        return (
+            f"stopped after {self.guard.num_roll_backs} of at most {settings.most_roll_backs} roll-backs; go on with "
+            "--resume and another stability.not_finite, stability.spike or stability.most_roll_backs, or begin a new "
+            "run with a lower learning rate"
+        )
 
     def _seconds(self) -> float:
         """Time spent on this run, earlier processes included."""
@@ -252,19 +309,23 @@ class TrainingRun:
         save_model(model, self.recipe.vocab, self.best_folder, provenance, texts=texts)
 
     def _checkpoint(self) -> None:
+        if self.checkpoints is None:
+            self.trainer.state({})  # where weights are shared out, all ranks have a part in a checkpoint
+            return
         self.log.sync()
-        facts = {"plan": self.pace.plan.to_json(), "tallies": asdict(self.tallies), "seconds": self._seconds()}
-        if self.checkpoints:
-            self.checkpoints.wait()  # or two copies of the state would lie in memory
-        state = self.trainer.state(facts)  # where weights are shared out, all ranks have a part in it
-        if self.checkpoints:
-            self.checkpoints.write_behind(state)
+        facts = {
+            "plan": self.pace.plan.to_json(),
+            "tallies": asdict(self.tallies),
+            "stability": self.guard.to_json(),
+            "journal_lines": self.log.journal.num_lines,
+            "seconds": self._seconds(),
+        }
+        self.checkpoints.wait()  # or two copies of the state would lie in memory
+        self.checkpoints.write_behind(self.trainer.state(facts))
 
-    def _restore(self, plan: StepPlan) -> tuple[StepPlan, int]:
-        """Go on from the newest whole checkpoint, or from the beginning by `plan`; the plan and the step."""
-        with self.ranks.together():
-            found = self.checkpoints.read_newest() if self.checkpoints else None
-        state = state_of_first(found.state if found else None, self.ranks)
+    def _restore(self, plan: StepPlan) -> tuple[StepPlan, TrainingState | None]:
+        """Go on from the newest whole checkpoint, or from the beginning by `plan`; the plan and the checkpoint."""
+        state = self._newest_state()
         if state is None:
             self.progress.say("no checkpoint yet: beginning again")
             if self.record.init:
@@ -272,13 +333,20 @@ class TrainingRun:
                 self.trainer.begin_with(initial.weights)
                 if initial.optimiser:
                     self.trainer.optimiser.import_state(initial.optimiser)
-            return plan, 0
+            return plan, None
+        self.trainer.restore(state)
+        self.tallies = Tallies(**{**state.facts["tallies"], "earlier_seconds": state.facts["seconds"]})
+        self.guard.restore(state.facts.get("stability"))
+        return StepPlan.from_json(state.facts["plan"]), state
+
+    def _newest_state(self) -> TrainingState | None:
+        """The newest whole checkpoint's state, on every rank; tells which one, and what was wrong with newer ones."""
+        with self.ranks.together():
+            found = self.checkpoints.read_newest() if self.checkpoints else None
         if found:
             for line in (*found.refused, f"going on from {found.folder}"):
                 self.progress.say(line)
-        self.trainer.restore(state)
-        self.tallies = Tallies(**{**state.facts["tallies"], "earlier_seconds": state.facts["seconds"]})
-        return StepPlan.from_json(state.facts["plan"]), state.step
+        return state_of_first(found.state if found else None, self.ranks)
 
     def _say_how_it_ended(self, stop: StopSignals) -> None:
         if self._is_finished():
