@@ -57,7 +57,12 @@ class PaddedBatch:
     @classmethod
     def of(cls, batch: Batch) -> "PaddedBatch":
         """Pad the sequences of a packed batch."""
-        inputs, targets = rows(batch.inputs), rows(batch.targets)
+        return cls.of_packed(batch.inputs, batch.targets)
+
+    @classmethod
+    def of_packed(cls, packed_inputs: Packed, packed_targets: Packed) -> "PaddedBatch":
+        """Pad inputs and targets of the same proteins."""
+        inputs, targets = rows(packed_inputs), rows(packed_targets)
         return cls(
             pad_sequence(inputs, batch_first=True, padding_value=PAD),
             pad_sequence([torch.ones_like(row) for row in inputs], batch_first=True),
