@@ -7,7 +7,16 @@ from sklearn import metrics as oracle
 
 from openankh.tasks.contact_precision import RANGES, precision_at
 from openankh.tasks.interval import interval_of_choices, interval_of_sums
-from openankh.tasks.metrics import accuracy, area_under_curve, confusion, f1, matthews_correlation, ranks, spearman
+from openankh.tasks.metrics import (
+    accuracy,
+    area_under_curve,
+    confusion,
+    f1,
+    matthews_correlation,
+    order_codes,
+    ranks_of_codes,
+    spearman,
+)
 
 
 @pytest.mark.parametrize("num_classes", [2, 3, 10])
@@ -43,7 +52,7 @@ def test_rank_metrics_with_ties_are_those_of_the_oracles(num_levels: int) -> Non
 
 
 def test_equal_values_share_their_mean_rank() -> None:
-    np.testing.assert_array_equal(ranks(np.array([3.0, 1.0, 3.0, 2.0])), [3.5, 1, 3.5, 2])
+    np.testing.assert_array_equal(ranks_of_codes(order_codes(np.array([3.0, 1.0, 3.0, 2.0]))), [3.5, 1, 3.5, 2])
 
 
 def test_what_has_no_answer_is_not_a_number() -> None:

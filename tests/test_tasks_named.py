@@ -70,6 +70,13 @@ def test_the_documentation_names_every_task_and_every_file(repository: Path) -> 
         assert all(f"`{file}`" in page for file in task.files), task.files
 
 
+def test_the_definition_shown_is_one(repository: Path, tmp_path: Path) -> None:
+    page = (repository / "docs" / "data.md").read_text()
+    (tmp_path / "mine.toml").write_text(page.partition("```toml\n")[2].partition("```")[0])
+    task = find_task(tmp_path / "mine.toml")
+    assert task.title == "Binding residues" and task.metric == "auc"
+
+
 @pytest.mark.parametrize("name", SIZES)
 def test_the_real_data_has_the_known_sizes(name: str, shared_data: Path) -> None:
     data = load_task(find_task(name), DataFolder(shared_data))

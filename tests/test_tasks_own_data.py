@@ -42,7 +42,7 @@ def test_classes_are_recognised_and_told(tmp_path: Path) -> None:
     assert isinstance(found.data.space, Classes) and found.data.space.names == ("A", "B")
     assert found.data.task.unit == "protein" and found.data.task.metric == "accuracy"
     assert found.description[0] == "labels: classes"
-    assert "2 classes: A 20, B 20" in found.description[1]
+    assert "2 classes: A (20), B (20)" in found.description[1]
     assert {name: len(part) for name, part in found.data.splits.items()} == {"train": 32, "test": 4, "valid": 4}
 
 

@@ -13,7 +13,14 @@ from openankh.tasks.contact_map import contact_map
 from openankh.tasks.contact_precision import RANGES, precision_at
 from openankh.tasks.examples import Examples
 from openankh.tasks.interval import Interval, interval_of_choices, interval_of_sums
-from openankh.tasks.metrics import area_under_curve, confusion, f1, matthews_correlation, spearman
+from openankh.tasks.metrics import (
+    area_of_codes,
+    confusion,
+    f1,
+    matthews_correlation,
+    order_codes,
+    spearman_of_codes,
+)
 from openankh.tasks.target_space import IGNORED, Classes, Contacts, Labels, Numbers, TargetSpace
 from openankh.tasks.task import MetricName, Task
 
@@ -47,8 +54,9 @@ def _measured(
     name: MetricName, task: Task, space: TargetSpace, outputs: Sequence[NDArray], examples: Examples
 ) -> Interval:
     if isinstance(space, Numbers):
-        told, true = np.array([np.ravel(each)[0] for each in outputs]), np.array(examples.targets, np.float64)
-        return interval_of_choices(len(true), lambda chosen: spearman(told[chosen], true[chosen]))
+        told = order_codes(np.array([np.ravel(each)[0] for each in outputs]))
+        true = order_codes(np.array(examples.targets, np.float64))
+        return interval_of_choices(len(true), lambda chosen: spearman_of_codes(told[chosen], true[chosen]))
     assert isinstance(space, Classes | Labels)
     if isinstance(space, Labels):
         return _labels(name, np.array(outputs), np.array(examples.targets))
@@ -84,12 +92,13 @@ def _counted(output: NDArray, target: NDArray) -> tuple[NDArray, NDArray]:
 
 def _area(pairs: Sequence[tuple[NDArray, NDArray]]) -> Interval:
     """Of the second of two classes, over all that is counted together."""
-    margins = [told[:, 1] - told[:, 0] for told, _ in pairs]
+    ends = np.cumsum([len(true) for _, true in pairs])[:-1]
+    codes = np.split(order_codes(np.concatenate([told[:, 1] - told[:, 0] for told, _ in pairs])), ends)
     truths = [true == 1 for _, true in pairs]
 
     def area(chosen: NDArray[np.intp]) -> float:
-        return area_under_curve(
-            np.concatenate([margins[at] for at in chosen]), np.concatenate([truths[at] for at in chosen])
+        return area_of_codes(
+            np.concatenate([codes[at] for at in chosen]), np.concatenate([truths[at] for at in chosen])
         )
 
     return interval_of_choices(len(pairs), area)
@@ -98,7 +107,8 @@ def _area(pairs: Sequence[tuple[NDArray, NDArray]]) -> Interval:
 def _labels(name: MetricName, logits_UC: NDArray, true_UC: NDArray) -> Interval:
     """F1 and Matthews correlation over all decisions together; the area is the mean of those of labels."""
     if name == "auc":
-        return interval_of_choices(len(true_UC), lambda chosen: _mean_area(logits_UC[chosen], true_UC[chosen]))
+        codes_UC = np.stack([order_codes(logits_U) for logits_U in logits_UC.T], axis=1)
+        return interval_of_choices(len(true_UC), lambda chosen: _mean_area(codes_UC[chosen], true_UC[chosen]))
     told_UC = logits_UC > 0
     if name == "accuracy":
         hits = np.stack([(told_UC == true_UC).all(axis=1), np.ones(len(true_UC))], axis=1)
@@ -107,8 +117,8 @@ def _labels(name: MetricName, logits_UC: NDArray, true_UC: NDArray) -> Interval:
     return interval_of_sums(counts, lambda sums: _OF_CONFUSION[name](sums.reshape(2, 2)))
 
 
-def _mean_area(logits_UC: NDArray, true_UC: NDArray) -> float:
-    areas = [area_under_curve(logits_UC[:, at], true_UC[:, at] == 1) for at in range(true_UC.shape[1])]
+def _mean_area(codes_UC: NDArray, true_UC: NDArray) -> float:
+    areas = [area_of_codes(codes_UC[:, at], true_UC[:, at] == 1) for at in range(true_UC.shape[1])]
     known = [area for area in areas if not np.isnan(area)]
     return float(np.mean(known)) if known else float("nan")
 

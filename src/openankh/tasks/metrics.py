@@ -41,24 +41,38 @@ def f1(counts_CC: NDArray[np.number]) -> float:
 
 def area_under_curve(scores_N: NDArray[np.floating], is_positive_N: NDArray[np.bool_]) -> float:
     """How likely a positive has a higher score than a negative, ties counted half; not a number without both."""
+    return area_of_codes(order_codes(scores_N), is_positive_N)
+
+
+def area_of_codes(codes_N: NDArray[np.integer], is_positive_N: NDArray[np.bool_]) -> float:
+    """The same of scores as codes."""
     is_positive = np.asarray(is_positive_N, bool)
     num_positive = int(is_positive.sum())
     num_negative = len(is_positive) - num_positive
     if not num_positive or not num_negative:
         return float("nan")
-    above = ranks(scores_N)[is_positive].sum() - num_positive * (num_positive + 1) / 2
+    above = ranks_of_codes(codes_N)[is_positive].sum() - num_positive * (num_positive + 1) / 2
     return float(above / (num_positive * num_negative))
 
 
 def spearman(predicted_N: NDArray[np.floating], true_N: NDArray[np.floating]) -> float:
     """Correlation of ranks, ties sharing their mean rank; not a number where either never changes."""
-    one_N, other_N = (ranks(values) - (len(values) + 1) / 2 for values in (predicted_N, true_N))
+    return spearman_of_codes(order_codes(predicted_N), order_codes(true_N))
+
+
+def spearman_of_codes(predicted_N: NDArray[np.integer], true_N: NDArray[np.integer]) -> float:
+    """The same of numbers as codes."""
+    one_N, other_N = (ranks_of_codes(codes_N) - (len(codes_N) + 1) / 2 for codes_N in (predicted_N, true_N))
     spread = float(np.sqrt((one_N @ one_N) * (other_N @ other_N)))
     return float(one_N @ other_N) / spread if spread > 0 else float("nan")
 
 
-def ranks(values_N: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Ranks from 1 (N,), equal values sharing the mean of theirs."""
-    _, place_N, num_equal = np.unique(values_N, return_inverse=True, return_counts=True)
-    last = np.cumsum(num_equal)
-    return (last - (num_equal - 1) / 2)[place_N]
+def order_codes(values_N: NDArray[np.floating]) -> NDArray[np.intp]:
+    """Whole numbers from 0 in the order of the values (N,), the same for equal ones: sorted once, ranked often."""
+    return np.unique(values_N, return_inverse=True)[1]
+
+
+def ranks_of_codes(codes_N: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Ranks from 1 (N,), equal codes sharing the mean of theirs; needs no sorting."""
+    num_equal = np.bincount(codes_N)
+    return (np.cumsum(num_equal) - (num_equal - 1) / 2)[codes_N]

@@ -186,7 +186,7 @@ def _spread(data: TaskData) -> str:
         flat = np.concatenate([np.atleast_1d(target) for target in examples.targets])
         counts = np.bincount(flat[flat >= 0], minlength=len(names))
     order = np.argsort(-counts, kind="stable")[:SHOWN_CLASSES]
-    shown = ", ".join(f"{printable(names[at])} {counts[at]:,}" for at in order)
+    shown = ", ".join(f"{printable(names[at])} ({counts[at]:,})" for at in order)
     return f"{len(names)} classes: {shown}{', …' if len(names) > SHOWN_CLASSES else ''}"
 
 

@@ -40,7 +40,8 @@ def cluster(sequences: Sequence[str], identity: float, method: Method = "words")
     if method == "mmseqs":
         return mmseqs_clusters(sequences, identity)
     if method == "random":
-        return np.unique(np.array(sequences, object).astype(str), return_inverse=True)[1]
+        numbers = {sequence: number for number, sequence in enumerate(dict.fromkeys(sequences))}
+        return np.array([numbers[sequence] for sequence in sequences], np.int64)
     return kmer_clusters(sequences, identity)
 
 
