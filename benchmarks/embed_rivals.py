@@ -97,6 +97,7 @@ def measure(length: int | None, num_threads: int, options: argparse.Namespace) -
     load = os.getloadavg()[0]
     with torch_threads(num_threads):
         ways = [*our_ways(options.layers, proteins), *rival_ways(options.layers, len(tokens), num_threads)]
+        ways = [way for way in ways if way.numbers in options.numbers]
         exact = peer_states(
             peer_model(options.layers, torch.float32, our_model(options.layers, torch.float32).state_dict()), tokens, 0
         )
@@ -185,6 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lengths", nargs="+", default=["natural", "512", "2048", "4096"])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--numbers", nargs="+", choices=NUMBERS, default=NUMBERS)
     parser.add_argument("--proteins", type=int, default=16)
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=5)
