@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -33,8 +34,9 @@ from openankh.vocab import EOS, ankh_vocab
 OUT = Path(__file__).with_name("EMBED.md")
 PACKAGES = ("openvino", "nncf", "ctranslate2", "onnxruntime")
 NUMBERS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
-RESIDUES_OF_A_ROUND = 1024
+RESIDUES_OF_A_ROUND = 2048
 CALIBRATION = 8
+LONG = 4096
 HEAD = "| numbers | who | residues/s | ours to it (best rounds) | cosine | L2 |\n|---|---|---|---|---|---|"
 
 
@@ -42,7 +44,9 @@ HEAD = "| numbers | who | residues/s | ours to it (best rounds) | cosine | L2 |\
 class Result:
     """What was measured of one way."""
 
-    way: Way
+    numbers: str
+    who: str
+    name: str
     timing: Timing
     cosine: float
     distance: float
@@ -90,30 +94,52 @@ def tokens_of(proteins: RealProteins) -> list[Tensor]:
     return [torch.tensor([*vocab.encode(record.sequence), EOS]) for record in proteins.records]
 
 
-def measure(length: int | None, num_threads: int, options: argparse.Namespace) -> str:
-    """The section of one set of proteins and number of threads."""
+def section(length: int | None, num_threads: int, options: argparse.Namespace) -> str:
+    """The section of one set of proteins and number of threads, measured in processes of their own.
+
+    Where engines keep gigabytes for themselves each kind of numbers has its own process, so that the memory suffices.
+    """
+    proteins = proteins_of(length, options.proteins)
+    load = os.getloadavg()[0]
+    together = length is None or length < LONG
+    groups = [options.numbers] if together else [[numbers] for numbers in options.numbers]
+    jobs = [(length, num_threads, numbers, options) for numbers in groups]
+    with get_context("spawn").Pool(1, maxtasksperchild=1) as processes:
+        results = [each for found in processes.imap(measure, jobs, chunksize=1) for each in found]
+    clock = "one thread, CPU time" if num_threads == 1 else f"{num_threads} threads, wall"
+    what = "natural lengths" if length is None else f"{length:,} residues"
+    about = (
+        f"{len(proteins.records)} {proteins.origin}, {proteins.num_residues:,} residues, the longest of "
+        f"{proteins.longest:,}. Load {load:.1f} before, {os.getloadavg()[0]:.1f} after, on {os.cpu_count()} cores."
+    )
+    return f"## {what.capitalize()}, {clock}\n\n{about}\n\n{table(results, proteins.num_residues)}\n"
+
+
+def measure(job: tuple[int | None, int, Sequence[Precision], argparse.Namespace]) -> list[Result]:
+    """All ways that compute in some kinds of numbers."""
+    length, num_threads, numbers, options = job
+    silence()
     proteins = proteins_of(length, options.proteins)
     tokens = tokens_of(proteins)
-    load = os.getloadavg()[0]
     with torch_threads(num_threads):
         ways = [*our_ways(options.layers, proteins), *rival_ways(options.layers, len(tokens), num_threads)]
-        ways = [way for way in ways if way.numbers in options.numbers]
+        ways = [way for way in ways if way.numbers in numbers]
         exact = peer_states(
             peer_model(options.layers, torch.float32, our_model(options.layers, torch.float32).state_dict()), tokens, 0
         )
         errors = [errors_of(way.states(tokens), exact) for way in ways]
     work = {f"{way.numbers} {way.name}": lambda way=way: way.states(tokens) for way in ways}
     timings = interleaved(work, options.rounds, num_threads)
-    results = [
-        Result(way, timings[f"{way.numbers} {way.name}"], *error) for way, error in zip(ways, errors, strict=True)
+    return [
+        Result(way.numbers, way.who, way.name, timings[f"{way.numbers} {way.name}"], *error)
+        for way, error in zip(ways, errors, strict=True)
     ]
-    clock = "one thread, CPU time" if num_threads == 1 else f"{num_threads} threads, wall"
-    what = "natural lengths" if length is None else f"{length:,} residues"
-    about = (
-        f"{len(tokens)} {proteins.origin}, {proteins.num_residues:,} residues, the longest of {proteins.longest:,}. "
-        f"Load {load:.1f} before, {os.getloadavg()[0]:.1f} after, on {os.cpu_count()} cores."
-    )
-    return f"## {what.capitalize()}, {clock}\n\n{about}\n\n{table(results, proteins.num_residues)}\n"
+
+
+def silence() -> None:
+    """Rivals talk much."""
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
 
 
 def errors_of(found: Sequence[Tensor], exact: Sequence[Tensor]) -> tuple[float, float]:
@@ -126,8 +152,8 @@ def table(results: Sequence[Result], num_residues: int) -> str:
     """By numbers, the fastest first; how much faster we are than each."""
     lines = [HEAD]
     for numbers in NUMBERS:
-        group = sorted((each for each in results if each.way.numbers == numbers), key=lambda each: each.timing.median)
-        ours = next((each for each in group if each.way.who == "OpenAnkh"), None)
+        group = sorted((each for each in results if each.numbers == numbers), key=lambda each: each.timing.median)
+        ours = next((each for each in group if each.who == "OpenAnkh"), None)
         lines += [row(each, ours, num_residues) for each in group]
     return "\n".join([*lines, "", *ratios(results)])
 
@@ -138,14 +164,14 @@ def row(result: Result, ours: Result | None, num_residues: int) -> str:
     ratio = ""
     if ours is not None and ours is not result:
         ratio = f"{timing.median / ours.timing.median:.2f} ({timing.best / ours.timing.best:.2f})"
-    cells = [result.way.numbers, result.way.name, f"{num_residues / timing.median:,.0f}", ratio]
+    cells = [result.numbers, result.name, f"{num_residues / timing.median:,.0f}", ratio]
     return f"| {' | '.join([*cells, f'{result.cosine:.6f}', f'{result.distance:.1e}'])} |"
 
 
 def ratios(results: Sequence[Result]) -> Iterator[str]:
     """One line a kind of numbers: beside the fastest rival of the same, and beside the best of transformers."""
     for numbers in NUMBERS:
-        group = {each.way.name: each.timing.median for each in results if each.way.numbers == numbers}
+        group = {each.name: each.timing.median for each in results if each.numbers == numbers}
         ours = group.pop("OpenAnkh", None)
         if ours is None or not group:
             continue
@@ -172,10 +198,11 @@ def report(sections: Sequence[str], options: argparse.Namespace) -> str:
         f"- finished: {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
         "",
         f"Width 768, 12 heads of 64, feed-forward 3,072, {options.layers} of the 48 layers of Ankh base, the same "
-        f"random weights for all, in one process; median of {options.rounds} interleaved rounds after one not counted. "
-        "Only residues are counted. Rivals get ids prepared beforehand; OpenAnkh goes from text to arrays. Cosine and "
-        "relative L2 are to the fp32 states of transformers. int8 errors on random weights say nothing about trained "
-        "ones. Walls on a machine with other load say little: see the load of each section.",
+        f"random weights for all, in one process (from {LONG:,} residues on one for each kind of numbers); median of "
+        f"{options.rounds} interleaved rounds after one not counted. Only residues are counted. Rivals get ids "
+        "prepared beforehand; OpenAnkh goes from text to arrays. Cosine and relative L2 are to the fp32 states of "
+        "transformers. int8 errors on random weights say nothing about trained ones. Walls on a machine with other "
+        "load say little: see the load of each section.",
         "",
     ]
     return "\n".join(head) + "\n" + "\n".join(sections)
@@ -192,12 +219,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args(arguments)
-    warnings.filterwarnings("ignore")
-    logging.disable(logging.WARNING)
+    silence()
     sections: list[str] = []
     for num_threads in options.threads:
         for name in options.lengths:
-            sections.append(measure(None if name == "natural" else int(name), num_threads, options))
+            sections.append(section(None if name == "natural" else int(name), num_threads, options))
             print(sections[-1], flush=True)
             write_file_atomically(options.out, report(sections, options).encode())
     print(f"written to {options.out}")
