@@ -1,16 +1,30 @@
 """Training batches: every protein once an epoch, within the budget, a pure function of the position."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from openankh.errors import UserError
-from openankh.objectives import Objective, RandomResidues
+from openankh.objectives import (
+    DistinctResidues,
+    FullReconstruction,
+    MaskedAlone,
+    MergedSpans,
+    NGrams,
+    Objective,
+    PartialDemasking,
+    RandomResidues,
+    SeveralRates,
+    Suffix,
+    most_targets,
+)
 from openankh.order import Order
 from openankh.packed import Packed
 from openankh.packing import Batch, Batches, PackingSettings, shift_right
+from openankh.pretraining.recipes import denoising_and_completion
 from openankh.vocab import PAD, Vocab, openankh_vocab
 
 
@@ -30,7 +44,7 @@ class ListOfProteins:
         return gathered.ids.astype(np.uint8), gathered.offsets
 
 
-def make_batches(num: int = 200, longest: int = 300, seed: int = 0, **changes: int) -> Batches:
+def make_batches(num: int = 200, longest: int = 300, seed: int = 0, **changes: Any) -> Batches:
     vocab, rng = openankh_vocab(), np.random.default_rng(7)
     proteins = Packed.join([rng.choice(vocab.standard_ids, rng.integers(1, longest)) for _ in range(num)])
     settings = PackingSettings(**{"tokens": 1000, "crop": 128, **changes})
@@ -126,3 +140,70 @@ def test_an_objective_that_hides_more_shows_longer_targets() -> None:
     batches = make_batches()
     more = Batches(batches.corpus, batches.order, Objective(mask=RandomResidues(0.4)), batches.settings, 0)
     assert len(more.at(0).targets.ids) > 1.8 * len(batches.at(0).targets.ids)
+
+
+@pytest.mark.parametrize("objective", [Objective(), denoising_and_completion(1.0, (0.25, 0.75))])
+def test_a_decoders_budget_is_kept_and_serves_every_protein_once(objective) -> None:
+    plain = make_batches(target_tokens=300)
+    batches = Batches(plain.corpus, plain.order, objective, plain.settings, 0)
+    seen, position = [], 0
+    while position < 200:
+        batch = batches.at(position, end=200)
+        assert len(batch.inputs.ids) <= 1000 and len(batch.targets.ids) <= 300
+        assert batch.next_position == min(200, batches.next_position(position))
+        seen += batch.proteins.tolist()
+        position = batch.next_position
+    assert sorted(seen) == list(range(200))
+
+
+def test_a_decoders_budget_takes_all_that_its_worst_case_allows() -> None:
+    batches = make_batches(target_tokens=300)
+    for batch in first(batches, 20):
+        following = batches.order.at(np.array([batch.next_position]))
+        lengths = np.minimum(batches.corpus.lengths[np.append(batch.proteins, following)], 128)
+        sources, targets = (lengths + 2).sum(), most_targets(batches.objective, lengths.astype(np.int64)).sum()
+        assert sources > 1000 or targets > 300
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        RandomResidues(0.3),
+        RandomResidues(0.3, exact=False),
+        SeveralRates(),
+        DistinctResidues(),
+        NGrams(3, 0.2),
+        Suffix(0.2, 0.6),
+    ],
+)
+@pytest.mark.parametrize("presentation", [PartialDemasking(), FullReconstruction(), MaskedAlone(), MergedSpans()])
+def test_no_target_is_longer_than_its_bound(mask, presentation) -> None:
+    vocab, rng = openankh_vocab(), np.random.default_rng(3)
+    proteins = Packed.join([rng.choice(vocab.standard_ids, length) for length in range(1, 120)])
+    objective = Objective("x", mask, presentation)
+    for _ in range(3):
+        examples = objective.examples(proteins, vocab, rng)
+        assert np.all(examples.targets.lengths <= most_targets(objective, proteins.lengths))
+
+
+def test_fixed_crops_are_the_same_in_every_epoch_and_differ_between_proteins() -> None:
+    batches = make_batches(num=20)
+    fixed = Batches(batches.corpus, batches.order, batches.objective, replace(batches.settings, crops="fixed"), 0)
+    shown: dict[int, set[bytes]] = {}
+    for batch in first(fixed, 60):
+        restored = fixed.objective.tasks[0].presentation.restore(_without_prefix(batch), fixed.corpus.vocab)
+        for number, piece in zip(batch.proteins, restored, strict=True):
+            shown.setdefault(int(number), set()).add(piece.tobytes())
+    assert len(shown) == 20
+    assert all(len(pieces) == 1 for pieces in shown.values())
+    long = [number for number in shown if fixed.corpus.lengths[number] > 140]
+    begins = {fixed.corpus.gather(np.array([number]))[0].tobytes().find(next(iter(shown[number]))) for number in long}
+    assert len(begins) > 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"), [({"target_tokens": 200}, "at least 257"), ({"crops": "once"}, "one of anew, fixed")]
+)
+def test_budgets_and_crops_that_cannot_be_are_refused(changes, complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        make_batches(**changes)

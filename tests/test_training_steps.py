@@ -17,9 +17,11 @@ from openankh.pretraining import rank_loss
 from openankh.pretraining.batches_ahead import BatchesAhead
 from openankh.pretraining.filling import filled, round_size
 from openankh.pretraining.objective_loss import LossSums, TargetWeights, batch_loss
+from openankh.pretraining.pairs import PackedPairs, Pairs
+from openankh.pretraining.recipes import recipe_named
 from openankh.pretraining.stop_signals import StoppedError
 from openankh.pretraining.trainer import RefusedStepError, Trainer, compile_layers
-from training_samples import sample_corpus, tiny_recipe
+from training_samples import TINY, sample_corpus, tiny_recipe
 
 CPU = torch.device("cpu")
 FP32 = ("dtype=fp32", "initialisation=published", "other_targets=0.3", "encoder_loss=0.5")
@@ -230,3 +232,35 @@ def test_compiled_layers_change_no_name_and_no_number_and_compile_once_for_all_l
         assert ours == pytest.approx(theirs, rel=1e-4)
     # One graph of the norm and one of the feed-forward: no layer, no length and no step needs its own.
     assert len(graphs) == 2
+
+
+def loss_of(trainer: Trainer, pairs: Pairs, weights: TargetWeights) -> LossSums:
+    return batch_loss(trainer.model, pairs, trainer.recipe.vocab, weights, torch.float32, CPU)
+
+
+def alone(batch: Batch, number: int) -> PackedPairs:
+    """One protein of a batch by itself."""
+    parts = (Packed.join([part[number]]) for part in (batch.inputs, batch.decoder_inputs, batch.targets))
+    return PackedPairs(*parts)
+
+
+@pytest.mark.parametrize("recipe", ["micro", "nano_mixture"])
+def test_the_loss_of_packed_proteins_is_that_of_each_by_itself(corpus: Corpus, recipe: str) -> None:
+    # Nothing is padded, no token of one protein sees another's: nothing but the order of additions may differ.
+    same_shape = [change for change in TINY if change.startswith("model")]
+    changes = [*same_shape, *FP32, "model.num_encoder_layers=2", "model.num_decoder_layers=2", "encoder_loss=0"]
+    packing = ["packing.tokens=2000", "packing.crop=256", "packing.length_multiple=1"]
+    trainer = Trainer(recipe_named(recipe, [*changes, *packing]), corpus, CPU)
+    batch, weights = trainer.batches.at(0), TargetWeights(0.3)
+    assert len(batch.inputs) > 5 and len(set(batch.inputs.lengths.tolist())) > 1
+    together = loss_of(trainer, batch, weights)
+    separate = [loss_of(trainer, alone(batch, number), weights) for number in range(len(batch.inputs))]
+    assert together.num_tokens == sum(each.num_tokens for each in separate)
+    assert float(together.total) == pytest.approx(sum(float(each.total) for each in separate), rel=1e-6)
+    for packed, by_itself in zip(together.residues_B.tolist(), separate, strict=True):
+        assert packed == pytest.approx(float(by_itself.residues), rel=1e-5)
+    parameters = list(trainer.model.parameters())
+    of_packed = torch.autograd.grad(together.weighted, parameters)
+    of_separate = torch.autograd.grad(torch.stack([each.weighted for each in separate]).sum(), parameters)
+    for ours, truth in zip(of_packed, of_separate, strict=True):
+        assert relative_error(ours, truth) < 2e-5

@@ -5,6 +5,7 @@ Both are frozen values, an objective is a pair of them, a mixture has several ob
 global seed: the generator is an argument. Everything works on a packed batch at once, in numpy.
 """
 
+from openankh.objectives.bounds import most_hidden, most_targets
 from openankh.objectives.masks import DistinctResidues, Mask, NGrams, RandomResidues, SeveralRates, Suffix
 from openankh.objectives.mixture import Mixture, Share, Training, show
 from openankh.objectives.objective import Objective
@@ -42,6 +43,8 @@ __all__ = [
     "Training",
     "close",
     "has_sentinel_each",
+    "most_hidden",
+    "most_targets",
     "open_again",
     "put_in_front",
     "show",
