@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import embedding, pad, rms_norm, scaled_dot_product_attention
 
-from openankh.attention import Documents, RelativeBias, attend
+from openankh.attention import Documents, RelativeBias, attend, relative_bias
 from openankh.attention.relative_bias import bias_by_distance
 from openankh.decoder_weights import DecoderWeights, LayerWeights
 from openankh.model import Ankh, activate
@@ -56,10 +56,7 @@ class TorchDecoder:
         """As `Decoder.force`."""
         weights = self.weights
         keys = Documents.of_lengths([source.num_tokens for source in sources])
-        distance = weights.config.relative_distance
-        bias = bias_by_distance(
-            weights.bias_table_NH, max(targets.longest, distance + 1), distance, bidirectional=False
-        )
+        bias = relative_bias(weights.bias_table_NH, targets, weights.config.relative_distance, bidirectional=False)
         x_TD = self.embed(tokens_T)
         for number, layer in enumerate(weights.layers):
             kv_2SHK = torch.cat([source.layers[number] for source in sources], dim=1)

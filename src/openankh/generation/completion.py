@@ -109,17 +109,24 @@ class Completer:
     def _continued(self, records: Iterable[Record]) -> Iterator[Completion]:
         """By `[S2S]`: the encoder reads what is kept, the decoder writes the rest."""
         taken: deque[tuple[Record, Span]] = deque()
+        failures: list[UserError] = []
 
         def jobs() -> Iterator[Job]:
-            for record in records:
-                span = self._span(record)
-                taken.append((record, span))
-                yield self._continuation(record, span)
+            try:
+                for record in records:
+                    span = self._span(record)
+                    job = self._continuation(record, span)
+                    taken.append((record, span))
+                    yield job
+            except UserError as error:  # told when what stands before it is written
+                failures.append(error)
 
         for results in write(self._reader, jobs(), self._options.method, self._rows):
             record, span = taken.popleft()
             for number, written in enumerate(results, start=1):
                 yield self._completion(record, span, number, written)
+        if failures:
+            raise failures[0]
 
     def _continuation(self, record: Record, span: Span) -> Job:
         vocab, rules = self._vocab, self._options.rules
