@@ -158,3 +158,8 @@ def test_a_recipe_as_json_tells_two_apart_by_the_settings_that_differ() -> None:
 def test_a_recipe_made_in_python_is_checked_alike() -> None:
     with pytest.raises(UserError, match="dtype is 'fp8', but must be one of fp32, bf16"):
         Recipe("mine", RECIPES["micro"]().model, dtype="fp8")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["micro", "nano", "nano_mixture", "nano_gpu", "small"])
+def test_our_own_recipes_learn_by_the_optimiser_that_needs_fewer_tokens(name: str) -> None:
+    assert recipe_named(name).optimiser.name == "muon"
