@@ -19,7 +19,7 @@ from openankh import cli
 from openankh.ablation import campaign, findings, measuring
 from openankh.ablation.compute import flops_a_step, flops_in
 from openankh.ablation.findings import Noise, read_findings
-from openankh.ablation.masked_loss import masked_loss
+from openankh.ablation.masked_loss import composition_loss, masked_loss
 from openankh.ablation.rank_correlation import rank_correlation
 from openankh.corpus import Corpus
 from openankh.model import Ankh
@@ -166,9 +166,9 @@ def test_an_ablation_killed_anywhere_ends_with_the_same_numbers(
     code, num_events = trainers.run(arguments(corpus, tmp_path / "whole", *more))
     assert code == 0
     command = arguments(corpus, tmp_path / "killed", *more)
-    # In the middle of each sixth that is left: controls, training, saving, measuring, writing up.
-    for _ in range(6):
-        code, _ = trainers.run(command, signal.SIGKILL, max(1, num_events // 6))
+    # Each time after a quarter of all events, of what is left: controls, training, saving, measuring, writing up.
+    for _ in range(4):
+        code, _ = trainers.run(command, signal.SIGKILL, num_events // 4)
         if code == 0:
             break
         assert code == -signal.SIGKILL
@@ -276,7 +276,8 @@ def test_without_only_experiments_that_have_no_corpus_are_left_out_by_name(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert cli.main(["ablate", "--corpus", str(corpus), "--out", str(out), "--device", "cpu", "--plan", "--json"]) == 0
+    small = ("packing.tokens=130", "packing.crop=64")
+    assert cli.main(["ablate", *small, "--corpus", str(corpus), "--out", str(out), "--plan", "--json"]) == 0
     shown = capsys.readouterr()
     assert "exp23 left out" in shown.err and "exp25 left out" in shown.err
     runs = [row["run"] for row in json.loads(shown.out)]
@@ -312,6 +313,15 @@ def test_the_masked_loss_does_not_depend_on_the_batch(number: int, corpus: Path)
     valid = Corpus.open(corpus, "valid")
     losses = [masked_loss(model, valid, objective, 64, 600, batch_tokens).loss for batch_tokens in (1, 200, 10_000)]
     assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
+
+
+def test_residue_frequencies_alone_get_the_entropy_of_the_composition(corpus: Path) -> None:
+    train, valid = Corpus.open(corpus), Corpus.open(corpus, "valid")
+    loss = composition_loss(train, train, crop=10_000, max_tokens=10**9)
+    share = np.bincount(train.gather(np.arange(len(train)))[0]) / train.num_residues
+    entropy = -sum(p * math.log(p) for p in share if p)
+    assert loss == pytest.approx(entropy, rel=0.02)
+    assert 0 < composition_loss(train, valid, crop=64, max_tokens=400) < math.log(len(valid.vocab.residue_ids))
 
 
 def test_rank_correlations_are_those_of_scipy() -> None:

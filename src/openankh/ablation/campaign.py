@@ -12,6 +12,7 @@ from pathlib import Path
 
 from openankh.ablation.campaign_record import CampaignRecord, check_same, read_record, write_record
 from openankh.ablation.compute import flops_a_step, flops_in
+from openankh.ablation.masked_loss import composition_loss
 from openankh.ablation.measuring import measured_losses, measured_probes
 from openankh.ablation.options import AblationOptions
 from openankh.ablation.outcome import Result, read_probes, read_result, write_probes, write_result
@@ -99,7 +100,9 @@ def _begin(campaign: Campaign) -> None:
     corpora = {name: corpus.fingerprint for name, corpus in campaign.corpora.items()}
     if record is None:
         own = (options.flops, options.minutes_each, options.probe_size)
-        record = CampaignRecord(options.scale, campaign.budget, *own, corpora, to_json(campaign.base))
+        crop, num_tokens = campaign.base.packing.crop, campaign.base.valid_tokens
+        composition = composition_loss(campaign.corpora["50"], _valid(options), crop, num_tokens)
+        record = CampaignRecord(options.scale, campaign.budget, *own, corpora, to_json(campaign.base), composition)
     write_record(options.out, replace(record, corpora={**record.corpora, **corpora}))
 
 

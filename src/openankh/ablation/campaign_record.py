@@ -22,7 +22,8 @@ _OPTIONS = {"flops": "--flops", "minutes_each": "--minutes-each", "scale": "--sc
 @dataclass(frozen=True)
 class CampaignRecord:
     """What all runs of an ablation share: `budget` are the training FLOPs of each, `flops` and `minutes_each` how the
-    caller gave them (None: not at all), `corpora` fingerprints by identity, `baseline` its recipe as JSON.
+    caller gave them (None: not at all), `corpora` fingerprints by identity, `baseline` its recipe as JSON,
+    `composition_loss` what residue frequencies alone get of the masked loss.
     """
 
     scale: str
@@ -32,6 +33,7 @@ class CampaignRecord:
     probe_size: str
     corpora: Mapping[str, str]
     baseline: Mapping[str, Any]
+    composition_loss: float
     code_version: str = __version__
     environment: Mapping[str, Any] = field(default_factory=environment)
 

@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 from openankh.attention import is_compiled
 from openankh.model import Ankh
 from openankh.objectives import Objective, SeveralRates
+from openankh.order import Order
 from openankh.packed import Packed
 from openankh.packing import Proteins, shift_right
 from openankh.pretraining.evaluation import EVALUATION_SEED
@@ -26,6 +27,8 @@ from openankh.pretraining.pairs import PackedPairs
 
 COMMON_MASK = SeveralRates((0.10, 0.15, 0.20, 0.30))
 """Single residues, at the rates that the experiments train with, equally often: none is asked at its own rate alone."""
+
+_NUM_PROTEINS_COUNTED = 20_000
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,17 @@ def masked_loss(
         loss_R = _losses(model, batch, corpus, objective, device)
         total, num_residues = total + float(loss_R.double().sum()), num_residues + len(loss_R)
     return MaskedLoss(total / num_residues, num_residues)
+
+
+def composition_loss(train: Proteins, valid: Proteins, crop: int, max_tokens: int) -> float:
+    """The masked loss of the training residues' frequencies alone: what a model that has learnt nothing else gets."""
+    order = Order(len(train.lengths), EVALUATION_SEED)
+    ids, _ = train.gather(order.at(np.arange(min(order.num, _NUM_PROTEINS_COUNTED))))
+    counts_R = np.bincount(ids, minlength=256)[valid.vocab.residue_ids] + 1.0
+    loss_of_id = np.zeros(256)
+    loss_of_id[valid.vocab.residue_ids] = -np.log(counts_R / counts_R.sum())
+    hidden = [question.ids[question.hidden] for question in _questions(valid, crop, max_tokens)]
+    return float(loss_of_id[np.concatenate(hidden)].mean())
 
 
 def _questions(corpus: Proteins, crop: int, max_tokens: int) -> list[_Question]:

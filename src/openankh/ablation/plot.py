@@ -30,11 +30,26 @@ def draw(findings: Findings, path: Path) -> None:
 def _draw_losses(axes: Any, rows: list[Row], findings: Findings) -> None:
     ordered = sorted(rows, key=lambda row: row.masked_loss)
     places = range(len(ordered))
+    # One that is far off, such as exp3, would leave no room for the differences between the others.
+    best, composition = ordered[0].masked_loss, findings.record.composition_loss
+    farthest = best + max(5 * (ordered[len(ordered) // 2].masked_loss - best), 1.5 * (composition - best), 0.01)
     if findings.loss_noise:
-        best, width = ordered[0].masked_loss, findings.loss_noise.smallest_difference
-        axes.axvspan(best, best + width, color=_BAND, alpha=0.25, label="no more than chance from the best")
-        axes.legend(loc="lower left", fontsize=8)
-    axes.scatter([row.masked_loss for row in ordered], places, color=_OURS, zorder=2)
+        axes.axvspan(
+            best,
+            best + findings.loss_noise.smallest_difference,
+            color=_BAND,
+            alpha=0.25,
+            label="no more than chance from the best",
+        )
+    axes.axvline(composition, color=_CONTROL, linestyle="--", label="residue frequencies alone")
+    for place, row in zip(places, ordered, strict=True):
+        is_beyond = row.masked_loss > farthest
+        axes.scatter(min(row.masked_loss, farthest), place, color=_OURS, marker=">" if is_beyond else "o", zorder=2)
+        if is_beyond:
+            axes.annotate(
+                f"{row.masked_loss:.2f}", (farthest, place), (-30, -3), textcoords="offset points", fontsize=8
+            )
+    axes.legend(loc="lower left", fontsize=8)
     axes.set_yticks(places, [f"{row.name}: {row.what}" for row in ordered], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("masked-residue loss, nats (lower is better)")
@@ -57,10 +72,10 @@ def _draw_agreement(axes: Any, rows: list[Row], findings: Findings) -> None:
     for row, style in zip(controls, ("--", ":"), strict=False):
         axes.axhline(row.average, color=_CONTROL, linestyle=style, label=row.what)
     if controls:
-        axes.legend(fontsize=8)
+        axes.legend(loc="lower right", fontsize=8)
     correlation = findings.average_correlation
     told = (
-        f"; Spearman {correlation.rho:+.2f} ({correlation.low:+.2f} to {correlation.high:+.2f})" if correlation else ""
+        f"\nSpearman {correlation.rho:+.2f} ({correlation.low:+.2f} to {correlation.high:+.2f})" if correlation else ""
     )
     axes.set_xlabel("the paper's average, per cent")
     axes.set_ylabel(f"our average of {len(findings.metrics)} probes, per cent")

@@ -82,7 +82,8 @@ def _how_to_read(findings: Findings) -> str:
         "residue (exp1, exp3, exp5) teach to expect the kinds not yet seen, which this mask does not keep to; and "
         "models trained on 3-grams (exp2) or at one rate are asked about a mixture of rates. Own loss: that of the "
         "residues in the targets of the experiment's own objective; with `*` another objective than the baseline's, "
-        "not to be compared (full reconstruction counts visible residues too)."
+        "not to be compared (full reconstruction counts visible residues too). Residue frequencies alone get a masked "
+        f"loss of {findings.record.composition_loss:.{LOSS_DECIMALS}f}: what is not below it has learnt nothing else."
     )
     if findings.metrics:
         counts = ", ".join(f"{task} {number:,}" for task, number in findings.num_probed.items())
