@@ -29,6 +29,14 @@ from openankh.model import Ankh
 from openankh.model_names import ModelPlace
 from openankh.precision import Precision
 from openankh.provenance import Manifest, Provenance, sha256_of_model
+from openankh.scoring.background import Kind as Background
+from openankh.scoring.masked import Told
+from openankh.scoring.method import Method as ScoringMethod
+from openankh.scoring.method import ScoringOptions
+from openankh.scoring.scan import Scan
+from openankh.scoring.scorer import Score, Scorer
+from openankh.scoring.variant import Variant
+from openankh.scoring.window import WINDOW
 from openankh.store import Dtype, Pool, States
 from openankh.vocab import Vocab
 
@@ -157,6 +165,37 @@ class LoadedModel:
     def completer(self, options: CompletionOptions) -> Completer:
         """What `complete` runs, for callers who keep it."""
         return Completer(self.reader, self.vocab, self.model.config.vocab_size, options)
+
+    def score(
+        self,
+        wild_type: str,
+        variants: Iterable[str | Variant],
+        *,
+        method: ScoringMethod = "masked-marginal",
+        window: int = WINDOW,
+        background: Background = "protein",
+    ) -> list[Score]:
+        """Score variants of a sequence, written as `A23V:G41D`, `K23del` and so on; positions count from 1.
+
+        Raises UserError, before anything is computed, for variants that do not fit and those the method cannot score.
+        """
+        options = ScoringOptions(method, window, background)
+        return list(self.scorer(options).score(wild_type, variants))
+
+    def scan(
+        self,
+        wild_type: str,
+        *,
+        method: ScoringMethod = "masked-marginal",
+        window: int = WINDOW,
+        background: Background = "protein",
+    ) -> Scan:
+        """Score all single substitutions of a sequence."""
+        return self.scorer(ScoringOptions(method, window, background)).scan(wild_type)
+
+    def scorer(self, options: ScoringOptions, told: Told | None = None) -> Scorer:
+        """What `score` and `scan` run, for callers who keep it; `told` hears how far it is."""
+        return Scorer(self.reader, self.vocab, options, told)
 
     @cached_property
     def reader(self) -> Reader:

@@ -8,6 +8,7 @@ VERBS = {
     "embed": "Proteins of a FASTA file as vectors of numbers.",
     "search": "The nearest proteins of each query by their embeddings, with their labels.",
     "complete": "Proteins of which a beginning is kept and the rest is written by the model.",
+    "score": "What a model makes of variants of a protein: substitutions, insertions, deletions.",
     "prepare": "FASTA files into a corpus to train on.",
     "pretrain": "Train a model on a corpus, from scratch or from where a run stopped.",
     "ablate": "The Ankh paper's experiments at equal compute, compared in one table and one plot.",
@@ -16,7 +17,7 @@ VERBS = {
     "info": "What a file or folder is: a model, a corpus, embeddings, a training run, FASTA.",
 }
 
-HELP = "The Ankh protein language models: embed and complete proteins, train models."
+HELP = "The Ankh protein language models: embed, complete and score proteins, train models."
 EPILOGUE = "Every verb: exit code 2 and one line for a mistake of the user; --debug anywhere shows tracebacks."
 
 
