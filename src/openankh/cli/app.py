@@ -7,6 +7,8 @@ from openankh import __version__
 VERBS = {
     "embed": "Proteins of a FASTA file as vectors of numbers.",
     "search": "The nearest proteins of each query by their embeddings, with their labels.",
+    "finetune": "A head learned from labelled proteins, kept as an artifact.",
+    "predict": "What an artifact says of each protein, with probabilities.",
     "complete": "Proteins of which a beginning is kept and the rest is written by the model.",
     "score": "What a model makes of variants of a protein: substitutions, insertions, deletions.",
     "prepare": "FASTA files into a corpus to train on.",

@@ -1,0 +1,156 @@
+"""A trained predictor as a folder: weights, label names, preprocessing, the base model and its hash, metrics, card.
+
+`head.safetensors` holds the weights, `artifact.json` all else that predictions depend on, `metrics.json` how good they
+were, `README.md` the card. Nothing in it can run code.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openankh import __version__
+from openankh.errors import UserError
+from openankh.files import atomic_folder, sha256_of
+from openankh.json_file import read_json_object
+from openankh.pretraining.tensor_file import write_tensors
+from openankh.safetensors_file import SafetensorsFile
+from openankh.tasks.artifact_card import card
+from openankh.tasks.cached_states import Preprocessing
+from openankh.tasks.heads.convbert import ConvBertConfig
+from openankh.tasks.heads.head import HeadConfig
+from openankh.tasks.predictor import Predictor
+from openankh.tasks.space_json import space_from_json, space_to_json
+from openankh.tasks.target_space import TargetSpace
+
+FORMAT, VERSION = "openankh-predictor", 1
+WEIGHTS, DESCRIPTION, METRICS, CARD = "head.safetensors", "artifact.json", "metrics.json", "README.md"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What was learned, from what, and how: for people, and to do it again."""
+
+    task: str
+    title: str
+    citation: str = ""
+    data_sha256: str = ""
+    splits: Mapping[str, int] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Artifact:
+    """A predictor, with all that turns sequences into its predictions; `metrics` are {split: {metric: interval}}."""
+
+    predictor: Predictor
+    preprocessing: Preprocessing
+    origin: Origin
+    metrics: Mapping[str, Any]
+    folder: Path | None = None
+
+    @property
+    def config(self) -> HeadConfig:
+        """The head's shape."""
+        return self.predictor.config
+
+    @property
+    def space(self) -> TargetSpace:
+        """What it predicts."""
+        return self.predictor.space
+
+
+def is_artifact(path: Path | str) -> bool:
+    """Whether a folder says that it is one."""
+    return (Path(path) / DESCRIPTION).is_file() and (Path(path) / WEIGHTS).is_file()
+
+
+def save_artifact(artifact: Artifact, folder: Path, probes: tuple[NDArray[np.float32], ...]) -> None:
+    """Write an artifact, open it again, and put it in place only if it says the very same, bit for bit.
+
+    `probes` are rows (L, D) of some proteins, of which both say their logits.
+    """
+    with atomic_folder(folder) as draft:
+        with open(draft / WEIGHTS, "wb") as file:
+            sha256 = write_tensors(artifact.predictor.weights(), file)
+        facts = _facts(artifact, sha256)
+        (draft / DESCRIPTION).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (draft / METRICS).write_text(json.dumps(artifact.metrics, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        (draft / CARD).write_text(card(folder.name, facts, artifact.metrics), encoding="utf-8")
+        require_same_logits(artifact.predictor, load_artifact(draft).predictor, probes)
+
+
+def require_same_logits(trained: Predictor, reloaded: Predictor, probes: tuple[NDArray[np.float32], ...]) -> None:
+    """Raise UserError unless both give the same bits for every protein."""
+    device = trained.mean_D.device
+    for rows_LD in probes:
+        one, other = trained.outputs(rows_LD), reloaded.to(device).outputs(rows_LD)
+        if one.tobytes() != other.tobytes():
+            raise UserError(
+                "the artifact read back does not give the logits of the head that was trained, so it was not kept; "
+                "check the disk and memory of this machine, and train again"
+            )
+
+
+def load_artifact(folder: Path | str) -> Artifact:
+    """Open an artifact, ready to predict on the CPU; UserError in one line for what is none, or damaged."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such artifact; give a folder that `openankh finetune` wrote")
+    if not (folder / DESCRIPTION).is_file():
+        raise UserError(
+            f"{folder}: no artifact (it has no {DESCRIPTION}); give a folder that `openankh finetune` wrote"
+        )
+    facts = read_json_object(folder / DESCRIPTION)
+    if facts.get("format") != FORMAT or facts.get("version") != VERSION:
+        found = f"{str(facts.get('format'))[:40]} {str(facts.get('version'))[:10]}"
+        raise UserError(f"{folder / DESCRIPTION}: is {found}, where {FORMAT} {VERSION} is read; use a newer openankh")
+    try:
+        predictor = Predictor(_head_config(facts["head"]), space_from_json(facts["target"]))
+        preprocessing = Preprocessing(**facts["preprocessing"])
+        origin = Origin(**{**facts["origin"], "notes": tuple(facts["origin"].get("notes", ()))})
+        sha256 = str(facts["weights_sha256"])
+    except (KeyError, TypeError, ValueError, AttributeError, AssertionError, RuntimeError) as error:
+        line = " ".join(str(error).split())[:100]
+        raise UserError(
+            f"{folder / DESCRIPTION}: damaged ({type(error).__name__}: {line}); train or copy it again"
+        ) from None
+    _load_weights(predictor, folder / WEIGHTS, sha256)
+    metrics = read_json_object(folder / METRICS) if (folder / METRICS).is_file() else {}
+    return Artifact(predictor.eval(), preprocessing, origin, metrics, folder)
+
+
+def _facts(artifact: Artifact, weights_sha256: str) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "openankh": __version__,
+        "head": asdict(artifact.config),
+        "target": space_to_json(artifact.space),
+        "preprocessing": asdict(artifact.preprocessing),
+        "origin": asdict(artifact.origin),
+        "weights_sha256": weights_sha256,
+    }
+
+
+def _head_config(found: Mapping[str, Any]) -> HeadConfig:
+    return HeadConfig(**{**found, "convbert": ConvBertConfig(**found["convbert"])})
+
+
+def _load_weights(predictor: Predictor, path: Path, sha256: str) -> None:
+    file = SafetensorsFile(path)
+    try:
+        state, expected = predictor.state_dict(), predictor.weights()
+        shapes = {name: tuple(tensor.shape) for name, tensor in expected.items()}
+        if {name: entry.shape for name, entry in file.entries.items()} != shapes:
+            raise UserError(f"{path}: does not hold the head that {DESCRIPTION} tells of; copy the whole folder again")
+        if sha256_of(path) != sha256:
+            raise UserError(f"{path}: is not the file that was written (SHA-256 differs); copy the folder again")
+        predictor.load_state_dict({**state, **{name: file.read(name, expected[name].dtype) for name in shapes}})
+    finally:
+        file.close()

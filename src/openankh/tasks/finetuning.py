@@ -1,0 +1,145 @@
+"""From labelled proteins to an artifact: rows computed once, a head trained for each seed, the best one kept."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from openankh.embedding.options import EmbedOptions
+from openankh.errors import UserError
+from openankh.lookup.protein_embedder import ProteinEmbedder, load_protein_embedder
+from openankh.lookup.vector_kind import ModelAccess, VectorKind
+from openankh.lookup.watching import SILENT, Watcher
+from openankh.store import Pool
+from openankh.tasks.artifact import Artifact, Origin, save_artifact
+from openankh.tasks.cached_states import STORED, CachedStates, RowSource, cached_states
+from openankh.tasks.evaluation import Measured
+from openankh.tasks.examples import TaskData
+from openankh.tasks.fitting import Epoch, FitOptions, Fitted, fit_head, measure
+from openankh.tasks.heads.head import HeadConfig, HeadName, HeadPool
+from openankh.tasks.predictor import row_pool
+
+_PROBES = 16
+"""Proteins whose logits are compared after an artifact was read back."""
+
+
+@dataclass(frozen=True)
+class HeadChoice:
+    """Which head; what it leaves open the task and the model decide."""
+
+    name: HeadName = "convbert"
+    pool: HeadPool | None = None
+    hidden: int = 256
+    dropout: float = 0.2
+
+    def config(self, data: TaskData, width: int) -> HeadConfig:
+        """The head's shape for this task on rows of this width."""
+        if not data.task.is_trained:
+            raise UserError(f"{data.task.name}: is answered by nearest neighbours, nothing is trained; use search cath")
+        outputs = data.space.num_outputs
+        return HeadConfig(self.name, data.task.unit, width, outputs, self.pool, self.hidden, self.dropout)
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """Whose rows are read: the model, its layer, how it is loaded, and where rows are kept."""
+
+    name: str
+    layer: int = -1
+    options: EmbedOptions = field(default_factory=EmbedOptions)
+    access: ModelAccess = field(default_factory=ModelAccess)
+    cache: Path | None = None
+
+    def load(self, pool: Pool) -> ProteinEmbedder:
+        """The model, ready to make these rows."""
+        options = replace(self.options, pool=pool, layer=self.layer, dtype=self.options.dtype or STORED)
+        return load_protein_embedder(VectorKind(self.name, options), self.access)
+
+
+@dataclass(frozen=True, eq=False)
+class Finetuned:
+    """An artifact, and what each seed came to: the validation metric of its best epoch."""
+
+    artifact: Artifact
+    fitted: Fitted
+    valid_scores: Mapping[int, float]
+
+
+OnEpoch = Callable[[int, Epoch, int], None]
+"""Called after each epoch with the seed, the epoch, and how many epochs there may be."""
+
+
+def states_of(data: TaskData, choice: HeadChoice, base: BaseModel, watcher: Watcher = SILENT) -> CachedStates:
+    """The rows of all proteins of a task that a head needs, from the cache or computed into it."""
+    model = base.load(row_pool(choice.config(data, width=1)))
+    sequences = (sequence for examples in data.splits.values() for sequence in examples.sequences)
+    return cached_states(sequences, data.task.name, model, base.cache, watcher)
+
+
+def finetune(
+    data: TaskData,
+    choice: HeadChoice,
+    states: RowSource,
+    options: FitOptions | None = None,
+    seeds: tuple[int, ...] = (0,),
+    on_epoch: OnEpoch = lambda seed, epoch, num_epochs: None,
+) -> Finetuned:
+    """Train a head for each seed and keep the one that validation finds best; all its metrics are measured then."""
+    assert seeds, "at least one seed"
+    options = options or FitOptions()
+    config = choice.config(data, states.preprocessing.width)
+    scores: dict[int, float] = {}
+    best: tuple[int, Fitted] | None = None
+    for seed in seeds:
+
+        def told(epoch: Epoch, num_epochs: int, seed: int = seed) -> None:
+            on_epoch(seed, epoch, num_epochs)
+
+        fitted = fit_head(config, data, states, replace(options, seed=seed), told)
+        scores[seed] = fitted.valid_score
+        if best is None or fitted.valid_score > scores[best[0]] or math.isnan(scores[best[0]]):
+            best = seed, fitted
+    assert best is not None
+    seed, fitted = best
+    metrics = {split: _by_name(measured) for split, measured in measure(fitted.predictor, data, states).items()}
+    artifact = Artifact(fitted.predictor, states.preprocessing, _origin(data, options, seed, fitted, scores), metrics)
+    return Finetuned(artifact, fitted, scores)
+
+
+def save_finetuned(finetuned: Finetuned, folder: Path, data: TaskData, states: RowSource) -> None:
+    """Write the artifact, checked on some validation proteins to say the same, bit for bit, when it is read back."""
+    probes = tuple(states.rows(sequence) for sequence in data.valid.sequences[:_PROBES])
+    save_artifact(finetuned.artifact, folder, probes)
+
+
+def _by_name(measured: tuple[Measured, ...]) -> dict[str, dict[str, float | int | None]]:
+    """As JSON keeps it; null where a value is not a number."""
+    return {
+        each.name: {
+            name: None if isinstance(value, float) and math.isnan(value) else value
+            for name, value in asdict(each.interval).items()
+        }
+        for each in measured
+    }
+
+
+def _origin(data: TaskData, options: FitOptions, seed: int, fitted: Fitted, scores: Mapping[int, float]) -> Origin:
+    training: dict[str, Any] = {
+        "seed": seed,
+        "best_epoch": fitted.best_epoch,
+        "epochs": len(fitted.history),
+        "batch_size": options.batch_size,
+        "learning_rate": options.learning_rate,
+        "weight_decay": options.weight_decay,
+        "class_weights": options.class_weights,
+        "longest": options.longest,
+        "standardise": options.standardise,
+    }
+    if len(scores) > 1:
+        training["valid_by_seed"] = {
+            str(each): None if math.isnan(score) else round(score, 4) for each, score in scores.items()
+        }
+    splits = {name: len(examples) for name, examples in data.splits.items()}
+    task = data.task
+    return Origin(task.name, task.title, task.citation, data.fingerprint, splits, training, data.notes)

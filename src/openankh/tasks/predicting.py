@@ -1,0 +1,92 @@
+"""An artifact over a stream of proteins: sequences in, predictions with probabilities out, in the same order.
+
+L residues, C classes or labels, N things predicted.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openankh.embedding.embedder import Embedder
+from openankh.errors import UserError
+from openankh.fasta import Record
+from openankh.loaded import load_embedder
+from openankh.lookup.vector_kind import ModelAccess
+from openankh.tasks.artifact import Artifact
+from openankh.tasks.target_space import Classes, Contacts, Labels, Numbers
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What is said of one protein.
+
+    `values`: of classes the most likely one's name, one text or one a residue; of labels those over one half, joined; a
+    number; of contacts None. `probabilities`: of each class or label (C,) or (L, C), of each pair (L, L); None of a
+    number.
+    """
+
+    record: Record
+    values: tuple[str, ...] | float | None
+    probabilities: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Predicts with an artifact and the model it was trained on."""
+
+    artifact: Artifact
+    embedder: Embedder
+
+    @classmethod
+    def load(cls, artifact: Artifact, access: ModelAccess | None = None, model: str | None = None) -> "Predictions":
+        """Load the model that the artifact names, or the same one from elsewhere; UserError where it is another."""
+        access, pre = access or ModelAccess(), artifact.preprocessing
+        where = artifact.folder or "the artifact"
+        try:
+            embedder, loaded = load_embedder(
+                model or pre.model, pre.options, access.device, trust_pickle=access.trust_pickle, offline=access.offline
+            )
+        except UserError as error:
+            if model is None:
+                raise UserError(f"{error} ({where} was trained on it; -m tells where it is now)") from None
+            raise
+        if loaded.sha256 != pre.model_sha256:
+            raise UserError(
+                f"model {model or pre.model}: not the one that {where} was trained on ({pre.model}, SHA-256 "
+                f"{pre.model_sha256[:12]}…; this one is {loaded.sha256[:12]}…); name that one with -m, or train again"
+            )
+        artifact.predictor.to(embedder.device).eval()
+        return cls(artifact, embedder)
+
+    def predict(self, records: Iterable[Record]) -> Iterator[Prediction]:
+        """A prediction of every record, in order, in constant memory; each is that of the protein alone."""
+        for record, array in self.embedder.embed(records):
+            rows_LD = array.astype(np.float32, copy=False)
+            outputs = self.artifact.predictor.outputs(rows_LD if rows_LD.ndim == 2 else rows_LD[None])
+            yield self._prediction(record, outputs)
+
+    def _prediction(self, record: Record, outputs: NDArray[np.float32]) -> Prediction:
+        space = self.artifact.space
+        if isinstance(space, Numbers):
+            return Prediction(record, float(outputs.ravel()[0]), None)
+        if isinstance(space, Contacts):
+            return Prediction(record, None, _sigmoid(outputs))
+        if isinstance(space, Labels):
+            told_C = _sigmoid(outputs)
+            names = [name for name, share in zip(space.names, told_C, strict=True) if share > 0.5]
+            return Prediction(record, (space.separator.join(names),), told_C)
+        assert isinstance(space, Classes)
+        names = tuple(space.names[place] for place in np.atleast_2d(outputs).argmax(axis=1))
+        return Prediction(record, names, _softmax(outputs))
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    return (1 / (1 + np.exp(-logits.astype(np.float64).clip(-500, 500)))).astype(np.float32)
+
+
+def _softmax(logits_NC: NDArray[np.float32]) -> NDArray[np.float32]:
+    shifted = logits_NC.astype(np.float64) - logits_NC.max(axis=-1, keepdims=True)
+    shares = np.exp(shifted)
+    return (shares / shares.sum(axis=-1, keepdims=True)).astype(np.float32)
