@@ -143,6 +143,21 @@ def test_rows_are_computed_once_for_all_heads(stranger: Stranger, tmp_path: Path
     assert before and before == {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.safetensors")}
 
 
+def test_lora_is_trained_and_predicts(stranger: Stranger, tmp_path: Path) -> None:
+    table = class_table(tmp_path)
+    code, _, err = stranger.finetune(table, "--head", "linear", "--lora", "4", "--lora-targets", "q, v")
+    assert code == 0, err
+    assert {path.name for path in (tmp_path / "made" / "adapter").iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
+    assert stranger.predict("out.csv")[0] == 0 and len(stranger.rows("out.csv")) == 3
+    assert "choose among q, k, v, o" in stranger.error(
+        stranger.finetune(table, "--lora", "4", "--lora-targets", "qv", "--overwrite")
+    )
+    assert "last layer" in stranger.error(stranger.finetune(table, "--lora", "4", "--layer", "1", "--overwrite"))
+
+
 def test_wrong_tables_and_options_are_one_line(stranger: Stranger, tmp_path: Path) -> None:
     table = class_table(tmp_path)
     assert "no such file" in stranger.error(stranger.finetune(tmp_path / "none.csv"))

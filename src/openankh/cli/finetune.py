@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _DATA = Group("What is learned", sort_key=1)
 _HEAD = Group("How it is learned", sort_key=2)
+_LORA = Group("What else is trained", sort_key=3)
 
 TaskOrTable = Annotated[
     str,
@@ -58,6 +59,11 @@ Seed = Annotated[
     tuple[int, ...], Parameter(name="--seed", group=_HEAD, negative=(), help="Repeat for several; the best is kept.")
 ]
 Layer = Annotated[int, Parameter(group=_HEAD, help="The layer whose rows the head reads, as in openankh embed.")]
+LoraRank = Annotated[
+    int | None, Parameter(name="--lora", group=_LORA, help="Train the encoder too, by LoRA of this rank, as 16.")
+]
+LoraAlpha = Annotated[float, Parameter(group=_LORA, help="What is added is weighed by this over the rank.")]
+LoraTargets = Annotated[str, Parameter(group=_LORA, help="The projections it is added to: of q, k, v, o.")]
 Cache = Annotated[
     Path | None, Parameter(group=_HEAD, help="Where rows are kept; else states in $XDG_CACHE_HOME/openankh.")
 ]
@@ -84,6 +90,9 @@ def finetune(
     seed: Seed = (0,),
     layer: Layer = -1,
     cache: Cache = None,
+    lora: LoraRank = None,
+    lora_alpha: LoraAlpha = 16.0,
+    lora_targets: LoraTargets = "q,v",
     model: Model = DEFAULT_MODEL,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -92,18 +101,19 @@ def finetune(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """A head learned from labelled proteins on the rows of a frozen model.
+    """A head learned from labelled proteins on the rows of a model.
 
-    Rows are computed once and kept; heads of any kind are then trained without the model. The artifact is read back
-    and must say the same, bit for bit.
+    Rows of the frozen model are computed once and kept; heads of any kind are then trained without it. With --lora the
+    encoder learns too. The artifact is read back and must say the same, bit for bit.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `openankh embed`
 
     from openankh.embedding.options import EmbedOptions
     from openankh.lookup.vector_kind import ModelAccess
-    from openankh.tasks.finetuning import BaseModel, HeadChoice, save_finetuned, states_of
+    from openankh.tasks.finetuning import BaseModel, HeadChoice, finetune_lora, save_finetuned, states_of
     from openankh.tasks.finetuning import finetune as train
     from openankh.tasks.fitting import FitOptions
+    from openankh.tasks.lora import LoraConfig
     from openankh.tasks.own_rows import Columns
 
     _require_free(output, overwrite)
@@ -113,10 +123,15 @@ def finetune(
     choice = HeadChoice(head or ("linear" if found.task.unit == "pair" else "convbert"))
     access = ModelAccess(device, trust_pickle, offline)
     base = BaseModel(model, layer, EmbedOptions(precision=precision), access, cache)
-    with _watching(quiet) as watcher:
-        states = states_of(found, choice, base, watcher)
-    with _training(found.task.metric, quiet) as on_epoch:
-        made = train(found, choice, states, fit, seeds, on_epoch)
+    if lora is None:
+        with _watching(quiet) as watcher:
+            states = states_of(found, choice, base, watcher)
+        with _training(found.task.metric, quiet) as on_epoch:
+            made = train(found, choice, states, fit, seeds, on_epoch)
+    else:
+        added = LoraConfig(lora, lora_alpha, tuple(lora_targets.replace(" ", "").split(",")))
+        with _training(found.task.metric, quiet) as on_epoch:
+            made, states = finetune_lora(found, choice, base, added, fit, seeds, on_epoch)
     save_finetuned(made, output, found, states)
     report.note(f"{output}: read back, the same logits bit for bit", quiet=quiet)
     _tell(output, made, json)

@@ -1,17 +1,18 @@
 """A trained predictor as a folder: weights, label names, preprocessing, the base model and its hash, metrics, card.
 
 `head.safetensors` holds the weights, `artifact.json` all else that predictions depend on, `metrics.json` how good they
-were, `README.md` the card. Nothing in it can run code.
+were, `README.md` the card, `adapter/` what LoRA adds to the model, in PEFT's layout. Nothing in it can run code.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from openankh import __version__
 from openankh.errors import UserError
@@ -23,12 +24,15 @@ from openankh.tasks.artifact_card import card
 from openankh.tasks.cached_states import Preprocessing
 from openankh.tasks.heads.convbert import ConvBertConfig
 from openankh.tasks.heads.head import HeadConfig
+from openankh.tasks.lora import WEIGHTS as LORA_WEIGHTS
+from openankh.tasks.lora import LoraConfig, load_adapter, save_adapter
 from openankh.tasks.predictor import Predictor
 from openankh.tasks.space_json import space_from_json, space_to_json
 from openankh.tasks.target_space import TargetSpace
 
 FORMAT, VERSION = "openankh-predictor", 1
 WEIGHTS, DESCRIPTION, METRICS, CARD = "head.safetensors", "artifact.json", "metrics.json", "README.md"
+ADAPTER = "adapter"
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,14 @@ class Origin:
 
 
 @dataclass(frozen=True, eq=False)
+class Adapter:
+    """What was learned beside the head and is added to the model's weights: LoRA's matrices, by name."""
+
+    config: LoraConfig
+    weights: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
 class Artifact:
     """A predictor, with all that turns sequences into its predictions; `metrics` are {split: {metric: interval}}."""
 
@@ -53,6 +65,7 @@ class Artifact:
     origin: Origin
     metrics: Mapping[str, Any]
     folder: Path | None = None
+    adapter: Adapter | None = None
 
     @property
     def config(self) -> HeadConfig:
@@ -70,31 +83,47 @@ def is_artifact(path: Path | str) -> bool:
     return (Path(path) / DESCRIPTION).is_file() and (Path(path) / WEIGHTS).is_file()
 
 
-def save_artifact(artifact: Artifact, folder: Path, probes: tuple[NDArray[np.float32], ...]) -> None:
+def save_artifact(
+    artifact: Artifact,
+    folder: Path,
+    probes: tuple[NDArray[np.float32], ...],
+    check: Callable[[Artifact], None] = lambda reloaded: None,
+) -> None:
     """Write an artifact, open it again, and put it in place only if it says the very same, bit for bit.
 
-    `probes` are rows (L, D) of some proteins, of which both say their logits.
+    `probes` are rows (L, D) of some proteins, of which both say their logits; `check` may try what was read back
+    further, and raises for what is not right.
     """
     with atomic_folder(folder) as draft:
         with open(draft / WEIGHTS, "wb") as file:
             sha256 = write_tensors(artifact.predictor.weights(), file)
         facts = _facts(artifact, sha256)
+        if artifact.adapter:
+            pre = artifact.preprocessing
+            save_adapter(draft / ADAPTER, artifact.adapter.weights, artifact.adapter.config, pre.model)
+            facts["lora"] = {**asdict(artifact.adapter.config), "sha256": sha256_of(draft / ADAPTER / LORA_WEIGHTS)}
         (draft / DESCRIPTION).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         (draft / METRICS).write_text(json.dumps(artifact.metrics, indent=2, ensure_ascii=False) + "\n", "utf-8")
         (draft / CARD).write_text(card(folder.name, facts, artifact.metrics), encoding="utf-8")
-        require_same_logits(artifact.predictor, load_artifact(draft).predictor, probes)
+        reloaded = load_artifact(draft)
+        require_same_logits(artifact.predictor, reloaded.predictor, probes)
+        check(reloaded)
 
 
 def require_same_logits(trained: Predictor, reloaded: Predictor, probes: tuple[NDArray[np.float32], ...]) -> None:
     """Raise UserError unless both give the same bits for every protein."""
     device = trained.mean_D.device
     for rows_LD in probes:
-        one, other = trained.outputs(rows_LD), reloaded.to(device).outputs(rows_LD)
-        if one.tobytes() != other.tobytes():
-            raise UserError(
-                "the artifact read back does not give the logits of the head that was trained, so it was not kept; "
-                "check the disk and memory of this machine, and train again"
-            )
+        require_same_rows(trained.outputs(rows_LD), reloaded.to(device).outputs(rows_LD))
+
+
+def require_same_rows(trained: NDArray[np.float32], reloaded: NDArray[np.float32]) -> None:
+    """Raise UserError unless both are the same bits."""
+    if trained.tobytes() != reloaded.tobytes():
+        raise UserError(
+            "the artifact read back does not give the numbers of what was trained, so it was not kept; check the disk "
+            "and memory of this machine, and train again"
+        )
 
 
 def load_artifact(folder: Path | str) -> Artifact:
@@ -115,6 +144,7 @@ def load_artifact(folder: Path | str) -> Artifact:
         preprocessing = Preprocessing(**facts["preprocessing"])
         origin = Origin(**{**facts["origin"], "notes": tuple(facts["origin"].get("notes", ()))})
         sha256 = str(facts["weights_sha256"])
+        lora = _lora_config(facts["lora"]) if "lora" in facts else None
     except (KeyError, TypeError, ValueError, AttributeError, AssertionError, RuntimeError) as error:
         line = " ".join(str(error).split())[:100]
         raise UserError(
@@ -122,7 +152,8 @@ def load_artifact(folder: Path | str) -> Artifact:
         ) from None
     _load_weights(predictor, folder / WEIGHTS, sha256)
     metrics = read_json_object(folder / METRICS) if (folder / METRICS).is_file() else {}
-    return Artifact(predictor.eval(), preprocessing, origin, metrics, folder)
+    adapter = _adapter(folder / ADAPTER, lora, facts["lora"]["sha256"]) if lora else None
+    return Artifact(predictor.eval(), preprocessing, origin, metrics, folder, adapter)
 
 
 def _facts(artifact: Artifact, weights_sha256: str) -> dict[str, Any]:
@@ -140,6 +171,18 @@ def _facts(artifact: Artifact, weights_sha256: str) -> dict[str, Any]:
 
 def _head_config(found: Mapping[str, Any]) -> HeadConfig:
     return HeadConfig(**{**found, "convbert": ConvBertConfig(**found["convbert"])})
+
+
+def _lora_config(found: Mapping[str, Any]) -> LoraConfig:
+    assert isinstance(found["sha256"], str)
+    return LoraConfig(found["r"], found["alpha"], tuple(found["targets"]))
+
+
+def _adapter(folder: Path, config: LoraConfig, sha256: str) -> Adapter:
+    weights = load_adapter(folder, config)
+    if sha256_of(folder / LORA_WEIGHTS) != sha256:
+        raise UserError(f"{folder / LORA_WEIGHTS}: is not the file that was written (SHA-256 differs); copy it again")
+    return Adapter(config, weights)
 
 
 def _load_weights(predictor: Predictor, path: Path, sha256: str) -> None:

@@ -48,9 +48,10 @@ def _figures(metrics: Mapping[str, Any]) -> list[str]:
 def _made_of(facts: Mapping[str, Any]) -> list[str]:
     origin, pre = facts["origin"], facts["preprocessing"]
     splits = ", ".join(f"{name} {num:,}" for name, num in origin["splits"].items())
+    how = f"with LoRA of rank {facts['lora']['r']} (`adapter/`)" if "lora" in facts else "frozen"
     rows = "rows of residues" if pre["pool"] == "residues" else "pooled rows"
     lines = [
-        f"- base model `{_plain(pre['model'])}` (SHA-256 `{pre['model_sha256']}`), frozen; layer {pre['layer']}, "
+        f"- base model `{_plain(pre['model'])}` (SHA-256 `{pre['model_sha256']}`), {how}; layer {pre['layer']}, "
         f"prefix `{pre['prefix'] or 'none'}`, computed in {pre['precision']}, rows kept in {pre['dtype']}",
         f"- head `{facts['head']['name']}`, reading {rows}",
         f"- proteins: {splits or 'not told'}; data `{origin['data_sha256'][:16]}`",

@@ -12,13 +12,16 @@ from openankh.lookup.protein_embedder import ProteinEmbedder, load_protein_embed
 from openankh.lookup.vector_kind import ModelAccess, VectorKind
 from openankh.lookup.watching import SILENT, Watcher
 from openankh.store import Pool
-from openankh.tasks.artifact import Artifact, Origin, save_artifact
+from openankh.tasks.artifact import Adapter, Artifact, Origin, require_same_rows, save_artifact
 from openankh.tasks.cached_states import STORED, CachedStates, RowSource, cached_states
 from openankh.tasks.evaluation import Measured
 from openankh.tasks.examples import TaskData
 from openankh.tasks.fitting import Epoch, FitOptions, Fitted, fit_head, measure
 from openankh.tasks.heads.head import HeadConfig, HeadName, HeadPool
+from openankh.tasks.lora import LoraConfig
+from openankh.tasks.predicting import Predictions
 from openankh.tasks.predictor import row_pool
+from openankh.tasks.tuned_encoder import MergedEncoder, TunedEncoder
 
 _PROBES = 16
 """Proteins whose logits are compared after an artifact was read back."""
@@ -86,31 +89,102 @@ def finetune(
     on_epoch: OnEpoch = lambda seed, epoch, num_epochs: None,
 ) -> Finetuned:
     """Train a head for each seed and keep the one that validation finds best; all its metrics are measured then."""
-    assert seeds, "at least one seed"
     options = options or FitOptions()
     config = choice.config(data, states.preprocessing.width)
+    best = _best(config, data, lambda seed: states, options, seeds, on_epoch)
+    return _finetuned(data, options, best, states)
+
+
+def finetune_lora(
+    data: TaskData,
+    choice: HeadChoice,
+    base: BaseModel,
+    lora: LoraConfig,
+    options: FitOptions | None = None,
+    seeds: tuple[int, ...] = (0,),
+    on_epoch: OnEpoch = lambda seed, epoch, num_epochs: None,
+) -> tuple[Finetuned, MergedEncoder]:
+    """Train a head together with LoRA in the encoder, in fp32; beside it the encoder with that merged in.
+
+    All is measured as it will be used, with the merged encoder.
+    """
+    if base.layer != -1:
+        raise UserError(f"layer {base.layer}: with LoRA the head reads the last layer; leave --layer out")
+    assert seeds, "at least one seed"
+    first = TunedEncoder(base.name, lora, base.access, seeds[0])
+    options = replace(options or FitOptions(), device=str(first.loaded.device))
+
+    def tuned(seed: int) -> TunedEncoder:
+        return first if seed == seeds[0] else TunedEncoder(base.name, lora, base.access, seed)
+
+    config = choice.config(data, first.preprocessing.width)
+    best = _best(config, data, tuned, options, seeds, on_epoch)
+    assert isinstance(best.states, TunedEncoder)
+    merged = best.states.merged()
+    return _finetuned(data, options, best, merged, Adapter(lora, merged.weights)), merged
+
+
+def save_finetuned(finetuned: Finetuned, folder: Path, data: TaskData, states: RowSource) -> None:
+    """Write the artifact, checked on some validation proteins to say the same, bit for bit, when it is read back.
+
+    One with an adapter is checked from the sequence on, with the model loaded anew.
+    """
+    sequences = data.valid.sequences[:_PROBES]
+
+    def check(reloaded: Artifact) -> None:
+        if isinstance(states, MergedEncoder):
+            embedder = Predictions.load(reloaded, ModelAccess(str(states.embedder.device), offline=True)).embedder
+            again = MergedEncoder(embedder, states.weights, states.preprocessing)
+            for sequence in sequences:
+                require_same_rows(states.rows(sequence), again.rows(sequence))
+
+    save_artifact(finetuned.artifact, folder, tuple(map(states.rows, sequences)), check)
+
+
+@dataclass(frozen=True, eq=False)
+class _Best:
+    """The seed that validation finds best, and the score of each."""
+
+    seed: int
+    fitted: Fitted
+    states: RowSource
+    scores: Mapping[int, float]
+
+
+def _best(
+    config: HeadConfig,
+    data: TaskData,
+    states_of_seed: Callable[[int], RowSource],
+    options: FitOptions,
+    seeds: tuple[int, ...],
+    on_epoch: OnEpoch,
+) -> _Best:
+    assert seeds, "at least one seed"
     scores: dict[int, float] = {}
-    best: tuple[int, Fitted] | None = None
+    best: _Best | None = None
     for seed in seeds:
 
         def told(epoch: Epoch, num_epochs: int, seed: int = seed) -> None:
             on_epoch(seed, epoch, num_epochs)
 
+        states = states_of_seed(seed)
         fitted = fit_head(config, data, states, replace(options, seed=seed), told)
         scores[seed] = fitted.valid_score
-        if best is None or fitted.valid_score > scores[best[0]] or math.isnan(scores[best[0]]):
-            best = seed, fitted
+        if best is None or fitted.valid_score > scores[best.seed] or math.isnan(scores[best.seed]):
+            best = _Best(seed, fitted, states, scores)
     assert best is not None
-    seed, fitted = best
-    metrics = {split: _by_name(measured) for split, measured in measure(fitted.predictor, data, states).items()}
-    artifact = Artifact(fitted.predictor, states.preprocessing, _origin(data, options, seed, fitted, scores), metrics)
-    return Finetuned(artifact, fitted, scores)
+    return best
 
 
-def save_finetuned(finetuned: Finetuned, folder: Path, data: TaskData, states: RowSource) -> None:
-    """Write the artifact, checked on some validation proteins to say the same, bit for bit, when it is read back."""
-    probes = tuple(states.rows(sequence) for sequence in data.valid.sequences[:_PROBES])
-    save_artifact(finetuned.artifact, folder, probes)
+def _finetuned(
+    data: TaskData, options: FitOptions, best: _Best, states: RowSource, adapter: Adapter | None = None
+) -> Finetuned:
+    """The best head, measured on the rows it will be used on."""
+    predictor = best.fitted.predictor
+    metrics = {split: _by_name(measured) for split, measured in measure(predictor, data, states).items()}
+    origin = _origin(data, options, best, adapter.config if adapter else None)
+    artifact = Artifact(predictor, states.preprocessing, origin, metrics, adapter=adapter)
+    return Finetuned(artifact, best.fitted, best.scores)
 
 
 def _by_name(measured: tuple[Measured, ...]) -> dict[str, dict[str, float | int | None]]:
@@ -124,11 +198,14 @@ def _by_name(measured: tuple[Measured, ...]) -> dict[str, dict[str, float | int 
     }
 
 
-def _origin(data: TaskData, options: FitOptions, seed: int, fitted: Fitted, scores: Mapping[int, float]) -> Origin:
+def _origin(data: TaskData, options: FitOptions, best: _Best, lora: LoraConfig | None) -> Origin:
     training: dict[str, Any] = {
-        "seed": seed,
-        "best_epoch": fitted.best_epoch,
-        "epochs": len(fitted.history),
+        **(
+            {} if lora is None else {"lora_r": lora.r, "lora_alpha": lora.alpha, "lora_targets": ",".join(lora.targets)}
+        ),
+        "seed": best.seed,
+        "best_epoch": best.fitted.best_epoch,
+        "epochs": len(best.fitted.history),
         "batch_size": options.batch_size,
         "learning_rate": options.learning_rate,
         "weight_decay": options.weight_decay,
@@ -136,9 +213,9 @@ def _origin(data: TaskData, options: FitOptions, seed: int, fitted: Fitted, scor
         "longest": options.longest,
         "standardise": options.standardise,
     }
-    if len(scores) > 1:
+    if len(best.scores) > 1:
         training["valid_by_seed"] = {
-            str(each): None if math.isnan(score) else round(score, 4) for each, score in scores.items()
+            str(each): None if math.isnan(score) else round(score, 4) for each, score in best.scores.items()
         }
     splits = {name: len(examples) for name, examples in data.splits.items()}
     task = data.task

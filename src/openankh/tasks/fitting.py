@@ -5,6 +5,7 @@ B proteins, L residues, D width.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,7 @@ from openankh.tasks.heads.head import HeadConfig
 from openankh.tasks.heads.padded import pad
 from openankh.tasks.losses import ClassWeights, class_weights, loss_of
 from openankh.tasks.predictor import Predictor
+from openankh.tasks.tuned_encoder import TunedEncoder
 from openankh.tasks.validation import score_of
 
 _FEWEST_STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 1500, 5, 100
@@ -99,7 +101,8 @@ def fit_head(
 ) -> Fitted:
     """Train a head on the training split; the same seed on the same machine gives the same weights.
 
-    Nobody else's randomness is touched. Raises UserError when the loss is no number any more.
+    A `TunedEncoder` in the place of rows is trained together with the head, and left as of the best epoch. Nobody
+    else's randomness is touched. Raises UserError when the loss is no number any more.
     """
     options = options or FitOptions()
     with torch.random.fork_rng(), torch.enable_grad():
@@ -122,6 +125,14 @@ def measure(predictor: Predictor, data: TaskData, states: RowSource) -> dict[str
     }
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """All that training changes, as of one epoch."""
+
+    predictor: dict[str, Tensor]
+    parameters: list[Tensor]
+
+
 class _Fit:
     """One training run."""
 
@@ -141,26 +152,33 @@ class _Fit:
         self.patience = options.patience or max(3, math.ceil(self.num_epochs / 5))
         steps = self.num_epochs * self._steps_an_epoch()
         self.plan = StepPlan(Schedule("linear"), min(options.warmup_steps, steps // 10), steps)
-        self.optimiser = torch.optim.AdamW(
-            self.predictor.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
-        )
+        self.tuned = states if isinstance(states, TunedEncoder) else None
+        self.parameters = [*self.predictor.parameters(), *(self.tuned.parameters if self.tuned else ())]
+        self.optimiser = torch.optim.AdamW(self.parameters, lr=options.learning_rate, weight_decay=options.weight_decay)
         self.num_steps = 0
 
     def run(self, on_epoch: OnEpoch) -> Fitted:
         history: list[Epoch] = []
-        best: tuple[float, int, dict[str, Tensor]] = (-math.inf, 0, {})
+        best: tuple[float, int, _Kept] = (-math.inf, 0, _Kept({}, []))
         for number in range(1, self.num_epochs + 1):
             loss = self._train(number)
             score = self._score()
             history.append(Epoch(number, loss, score))
             on_epoch(history[-1], self.num_epochs)
             if score > best[0] or not best[1]:
-                kept = {name: each.detach().clone() for name, each in self.predictor.state_dict().items()}
-                best = (score if not math.isnan(score) else -math.inf, number, kept)
+                best = (score if not math.isnan(score) else -math.inf, number, self._kept())
             elif number - best[1] >= self.patience:
                 break
-        self.predictor.load_state_dict(best[2])
+        self.predictor.load_state_dict(best[2].predictor)
+        with torch.no_grad():
+            for parameter, kept in zip(self.parameters, best[2].parameters, strict=True):
+                parameter.copy_(kept)
         return Fitted(self.predictor.eval(), best[1], tuple(history))
+
+    def _kept(self) -> "_Kept":
+        """Copies of all that is trained, and of what a head counts beside it."""
+        state = {name: each.detach().clone() for name, each in self.predictor.state_dict().items()}
+        return _Kept(state, [parameter.detach().clone() for parameter in self.parameters])
 
     def _train(self, number: int) -> float:
         """One epoch; the mean loss of its batches."""
@@ -176,7 +194,7 @@ class _Fit:
 
     def _step(self, places: Sequence[int], generator: np.random.Generator) -> float:
         pairs = [self._example(place, generator) for place in places]
-        x_BLD, is_real_BL = pad([torch.from_numpy(rows_LD) for rows_LD, _ in pairs])
+        x_BLD, is_real_BL = pad(self._rows(places, [window for window, _ in pairs]))
         outputs = self.predictor(x_BLD.to(self.options.device), is_real_BL.to(self.options.device))
         loss = loss_of(self.data.space, outputs, [target for _, target in pairs], self.weights_C)
         self.optimiser.zero_grad()
@@ -188,19 +206,28 @@ class _Fit:
         self.num_steps += 1
         return float(loss.detach())
 
-    def _example(self, place: int, generator: np.random.Generator) -> tuple[NDArray[np.float32], NDArray]:
-        """Rows and target of a training protein, of a long one those of a window."""
-        rows_LD, target = self.states.rows(self.data.train.sequences[place]), self.data.train.targets[place]
-        longest = self.options.longest
-        if len(rows_LD) <= longest:
-            return rows_LD, target
-        start = int(generator.integers(len(rows_LD) - longest + 1))
+    def _example(self, place: int, generator: np.random.Generator) -> tuple[slice, NDArray]:
+        """The window of a training protein that is learned from, and its target; of most it is the whole."""
+        length, longest = len(self.data.train.sequences[place]), self.options.longest
+        target = self.data.train.targets[place]
+        if self.is_pooled or length <= longest:
+            return slice(None), target
+        start = int(generator.integers(length - longest + 1))
         window = slice(start, start + longest)
-        return np.ascontiguousarray(rows_LD[window]), target if self.data.task.unit == "protein" else target[window]
+        return window, target if self.data.task.unit == "protein" else target[window]
+
+    def _rows(self, places: Sequence[int], windows: Sequence[slice]) -> list[Tensor]:
+        """The rows of proteins in their windows; an encoder that is tuned sees the windows alone."""
+        sequences = [self.data.train.sequences[place] for place in places]
+        pairs = zip(sequences, windows, strict=True)
+        if self.tuned:
+            return self.tuned.learned_rows([sequence[window] for sequence, window in pairs])
+        return [torch.from_numpy(np.ascontiguousarray(self.states.rows(each)[window])) for each, window in pairs]
 
     def _score(self) -> float:
-        outputs = outputs_of(self.predictor, self.states, self.data.valid)
-        return score_of(self.data.task.metric, self.data.space, outputs, self.data.valid)
+        with self.tuned.settled() if self.tuned else nullcontext():
+            outputs = outputs_of(self.predictor, self.states, self.data.valid)
+            return score_of(self.data.task.metric, self.data.space, outputs, self.data.valid)
 
     def _steps_an_epoch(self) -> int:
         return len(batches(self.lengths, self.limits, np.random.default_rng(self.options.seed)))

@@ -5,6 +5,7 @@ L residues, C classes or labels, N things predicted.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 from openankh.embedding.embedder import Embedder
 from openankh.errors import UserError
 from openankh.fasta import Record
-from openankh.loaded import load_embedder
+from openankh.loaded import LoadedModel, load_embedder
 from openankh.lookup.vector_kind import ModelAccess
-from openankh.tasks.artifact import Artifact
+from openankh.tasks.artifact import ADAPTER, Artifact
 from openankh.tasks.target_space import Classes, Contacts, Labels, Numbers
+from openankh.tasks.tuned_encoder import load_exact, merged_embedder
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,21 +44,8 @@ class Predictions:
     @classmethod
     def load(cls, artifact: Artifact, access: ModelAccess | None = None, model: str | None = None) -> "Predictions":
         """Load the model that the artifact names, or the same one from elsewhere; UserError where it is another."""
-        access, pre = access or ModelAccess(), artifact.preprocessing
-        where = artifact.folder or "the artifact"
-        try:
-            embedder, loaded = load_embedder(
-                model or pre.model, pre.options, access.device, trust_pickle=access.trust_pickle, offline=access.offline
-            )
-        except UserError as error:
-            if model is None:
-                raise UserError(f"{error} ({where} was trained on it; -m tells where it is now)") from None
-            raise
-        if loaded.sha256 != pre.model_sha256:
-            raise UserError(
-                f"model {model or pre.model}: not the one that {where} was trained on ({pre.model}, SHA-256 "
-                f"{pre.model_sha256[:12]}…; this one is {loaded.sha256[:12]}…); name that one with -m, or train again"
-            )
+        access = access or ModelAccess()
+        embedder = _embedder(artifact, model or artifact.preprocessing.model, access)
         artifact.predictor.to(embedder.device).eval()
         return cls(artifact, embedder)
 
@@ -80,6 +69,33 @@ class Predictions:
         assert isinstance(space, Classes)
         names = tuple(space.names[place] for place in np.atleast_2d(outputs).argmax(axis=1))
         return Prediction(record, names, _softmax(outputs))
+
+
+def _embedder(artifact: Artifact, model: str, access: ModelAccess) -> Embedder:
+    """The model as the artifact needs it, with its adapter merged in if it has one; UserError where it is another."""
+    if artifact.adapter is None:
+        embedder, loaded = load_embedder(
+            model,
+            artifact.preprocessing.options,
+            access.device,
+            trust_pickle=access.trust_pickle,
+            offline=access.offline,
+        )
+        _require_same(artifact, loaded, model)
+        return embedder
+    adapter, place = artifact.adapter, (artifact.folder or Path()) / ADAPTER
+    loaded = load_exact(model, access)
+    _require_same(artifact, loaded, model)
+    return merged_embedder(loaded, dict(adapter.weights), adapter.config, place)
+
+
+def _require_same(artifact: Artifact, loaded: LoadedModel, model: str) -> None:
+    pre, where = artifact.preprocessing, artifact.folder or "the artifact"
+    if loaded.sha256 != pre.model_sha256:
+        raise UserError(
+            f"model {model}: not the one that {where} was trained on ({pre.model}, SHA-256 {pre.model_sha256[:12]}…; "
+            f"this one is {loaded.sha256[:12]}…); name that one with -m, or train again"
+        )
 
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
