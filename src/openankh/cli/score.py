@@ -120,6 +120,7 @@ def score(
 
     from openankh.loaded import load
 
+    _require_source(wild_type)
     table = _table(mutations)
     loaded = load(model, device, precision=precision, trust_pickle=trust_pickle, offline=offline)
     record = _wild_type(wild_type, loaded.vocab)
@@ -195,14 +196,18 @@ def _check_output(name: str, overwrite: bool) -> Path:
     return path
 
 
+def _require_source(source: str) -> None:
+    is_sequence = source.isascii() and source.isalpha()
+    if source != "-" and not is_sequence and not Path(source[:255]).exists():
+        raise UserError(f"{source[:60]}: no such file, and no sequence of residues; give a FASTA file or letters alone")
+
+
 def _wild_type(source: str, vocab: "Vocab") -> "Record":
     """The one protein of a file, or the sequence that was given."""
     from openankh.fasta import FastaReader, ReadOptions, Record
 
     if source != "-" and not Path(source[:255]).exists():
-        if source.isascii() and source.isalpha():
-            return Record("sequence", "", source.upper(), 1)
-        raise UserError(f"{source[:60]}: no such file, and no sequence of residues; give a FASTA file or letters alone")
+        return Record("sequence", "", source.upper(), 1)
     records = list(FastaReader(source, ReadOptions(vocab.letters)))
     if len(records) != 1:
         raise UserError(f"{source}: has {len(records)} proteins; give the one whose variants are to be scored")

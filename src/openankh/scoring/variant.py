@@ -71,7 +71,8 @@ def variant_of_sequence(sequence: str, wild_type: str, row: int | None = None, n
     """The variant that has this sequence; its substitutions where it is as long as the wild type."""
     sequence = sequence.strip().upper()
     if not sequence:
-        raise UserError(f"{_place(row)}no residues are left; a variant needs at least one")
+        before = f"{_place(row)}{name[:60]}: " if name else _place(row)
+        raise UserError(f"{before}no residues are left; a variant needs at least one")
     if len(sequence) != len(wild_type):
         return Variant(name or _shown_change(sequence, wild_type), sequence, None, row)
     pairs = enumerate(zip(wild_type, sequence, strict=True), start=1)
