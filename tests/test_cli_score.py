@@ -115,6 +115,7 @@ WRONG = "A" if PROTEIN[1] != "A" else "L"
         (["mutant", f"{PROTEIN[0]}1W", f"{WRONG}2V"], [], f"in.csv, row 3: {WRONG}2V: expected {WRONG} at position 2"),
         (["mutant", f"{PROTEIN[1]}2del"], [], f"in.csv, row 2: {PROTEIN[1]}2del: masked-marginal compares"),
         (["mutant", f"{PROTEIN[1]}2J"], [], "row 2: .*'J' is no residue"),
+        (["mutant"], [], "in.csv: has no rows"),
         (["name", "x"], [], "in.csv: no column mutant or mutated_sequence; it has name"),
         (["mutant,score", f"{PROTEIN[0]}1W,1"], [], "has a column 'score' already"),
         (["mutant", "WT"], ["--all-singles"], "give one of them"),

@@ -228,6 +228,8 @@ def _table(mutations: str | None) -> "Table | None":
             f"{table.name}: no column mutant or mutated_sequence; it has "
             f"{', '.join(map(report.printable, table.columns))}"
         )
+    if not len(table):
+        raise UserError(f"{table.name}: has no rows; give a variant a row under its header")
     taken = next((name for name in _OURS if name in table), None)
     if taken is not None:
         raise UserError(f"{table.name}: has a column {taken!r} already, which the result brings; rename it")

@@ -37,10 +37,9 @@ class MaskedResidues:
         They add up to 1 over all residue letters. With `remember` the answers serve later calls too.
         """
         ids = self._vocab.encode(sequence).astype(np.int64)
-        inputs = [self._hidden(ids, place) for place in places]
-        keys = [blake2b(each.tobytes(), digest_size=16).digest() for each in inputs]
-        new = {key: each for key, each in zip(keys, inputs, strict=True) if key not in self._known}
-        found = dict(zip(new, self._ask(list(new.values())), strict=True))
+        keys = [blake2b(self._hidden(ids, place).tobytes(), digest_size=16).digest() for place in places]
+        new = {key: place for key, place in zip(keys, places, strict=True) if key not in self._known}
+        found = dict(zip(new, self._ask(ids, list(new.values())), strict=True))
         if remember:
             self._known |= found
         rows = [found[key] if key in found else self._known[key] for key in keys]
@@ -53,14 +52,14 @@ class MaskedResidues:
         shown[place - window.start] = self._vocab.sentinel_ids[0]
         return np.concatenate([self._front, shown, [EOS]]).astype(np.int64)
 
-    def _ask(self, inputs: Sequence[NDArray[np.int64]]) -> Iterator[NDArray[np.float64]]:
+    def _ask(self, ids_L: NDArray[np.int64], places: Sequence[int]) -> Iterator[NDArray[np.float64]]:
         # Row 1 is what follows <pad> <extra_id_0>; the target's second token is never read.
         target = self._vocab.sentinel_ids[[0, 0]]
-        questions = (Question(each, target) for each in inputs)
+        questions = (Question(self._hidden(ids_L, place), target) for place in places)
         for number, rows_TV in enumerate(log_probs(self._reader, questions), start=1):
             self.num_inputs_read += 1
             if self._told:
-                self._told(number, len(inputs))
+                self._told(number, len(places))
             yield among_residues(rows_TV[1:2], self._vocab)[0]
 
 
