@@ -143,6 +143,15 @@ def test_rows_are_computed_once_for_all_heads(stranger: Stranger, tmp_path: Path
     assert before and before == {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.safetensors")}
 
 
+def test_names_of_several_words_stay_in_one_header(stranger: Stranger, tmp_path: Path) -> None:
+    rows = [(sequence, ("cell\nwall", "the inside")[n % 2]) for n, sequence in enumerate(sequences(30, shortest=20))]
+    assert stranger.finetune(write_csv(tmp_path / "own.csv", ("sequence", "label"), rows), "--head", "linear")[0] == 0
+    assert stranger.predict("out.fasta")[0] == 0 and stranger.predict("out.csv")[0] == 0
+    records = list(FastaReader(tmp_path / "out.fasta"))
+    assert [len(record.sequence) for record in records] == LENGTHS
+    assert all(record.description.split()[0] in ("prediction=cell_wall", "prediction=the_inside") for record in records)
+
+
 def test_lora_is_trained_and_predicts(stranger: Stranger, tmp_path: Path) -> None:
     table = class_table(tmp_path)
     code, _, err = stranger.finetune(table, "--head", "linear", "--lora", "4", "--lora-targets", "q, v")

@@ -21,7 +21,7 @@ from openankh.tasks.batching import BatchLimits, batches
 from openankh.tasks.evaluation import evaluate
 from openankh.tasks.examples import TaskData
 from openankh.tasks.finetuning import HeadChoice
-from openankh.tasks.fitting import Epoch, FitOptions, fit_head, measure, outputs_of
+from openankh.tasks.fitting import Epoch, FitOptions, fit_head, measure, outputs_of, peak_rate
 from openankh.tasks.heads.head import HeadName
 from openankh.tasks.losses import class_weights, loss_of
 from openankh.tasks.predictor import Predictor
@@ -165,6 +165,13 @@ def test_a_batch_in_which_nothing_is_counted_costs_nothing() -> None:
     assert float(loss.detach()) == 0
     pairs = torch.randn(1, 4, 4, requires_grad=True)
     assert float(loss_of(DATA["contact"].space, pairs, [np.zeros((4, 3), np.float32)], None).detach()) == 0
+
+
+def test_a_linear_head_alone_learns_faster_unless_a_rate_is_set() -> None:
+    linear, mlp = (HeadChoice(name).config(DATA["class"], WIDTH) for name in ("linear", "mlp"))
+    assert peak_rate(FitOptions(), linear) == 1e-2 and peak_rate(FitOptions(), mlp) == 1e-3
+    assert peak_rate(FitOptions(), linear, is_tuned=True) == 1e-3
+    assert peak_rate(FitOptions(learning_rate=0.5), linear) == 0.5
 
 
 def test_a_loss_that_is_no_number_is_told() -> None:

@@ -50,7 +50,9 @@ HeadName = Annotated[
 ]
 Epochs = Annotated[int | None, Parameter(group=_HEAD, help="At most so many; at least 5 and 1,500 steps if not given.")]
 BatchSize = Annotated[int, Parameter(group=_HEAD, help="Proteins of a step.")]
-LearningRate = Annotated[float, Parameter(group=_HEAD, help="At its highest, after the warm-up.")]
+LearningRate = Annotated[
+    float | None, Parameter(group=_HEAD, help="At its highest; else 1e-3, and 1e-2 for a linear head alone.")
+]
 Patience = Annotated[int | None, Parameter(group=_HEAD, help="Stop after so many epochs without a better one.")]
 ClassWeights = Annotated[
     Literal["none", "balanced"], Parameter(group=_HEAD, help="balanced: rare classes count as much as frequent ones.")
@@ -84,7 +86,7 @@ def finetune(
     head: HeadName = None,
     epochs: Epochs = None,
     batch_size: BatchSize = 16,
-    learning_rate: LearningRate = 1e-3,
+    learning_rate: LearningRate = None,
     patience: Patience = None,
     class_weights: ClassWeights = "none",
     seed: Seed = (0,),

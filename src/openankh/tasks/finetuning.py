@@ -16,7 +16,7 @@ from openankh.tasks.artifact import Adapter, Artifact, Origin, require_same_rows
 from openankh.tasks.cached_states import STORED, CachedStates, RowSource, cached_states
 from openankh.tasks.evaluation import Measured
 from openankh.tasks.examples import TaskData
-from openankh.tasks.fitting import Epoch, FitOptions, Fitted, fit_head, measure
+from openankh.tasks.fitting import Epoch, FitOptions, Fitted, fit_head, measure, peak_rate
 from openankh.tasks.heads.head import HeadConfig, HeadName, HeadPool
 from openankh.tasks.lora import LoraConfig
 from openankh.tasks.predicting import Predictions
@@ -207,7 +207,7 @@ def _origin(data: TaskData, options: FitOptions, best: _Best, lora: LoraConfig |
         "best_epoch": best.fitted.best_epoch,
         "epochs": len(best.fitted.history),
         "batch_size": options.batch_size,
-        "learning_rate": options.learning_rate,
+        "learning_rate": peak_rate(options, best.fitted.predictor.config, lora is not None),
         "weight_decay": options.weight_decay,
         "class_weights": options.class_weights,
         "longest": options.longest,

@@ -27,6 +27,7 @@ from openankh.tasks.tuned_encoder import TunedEncoder
 from openankh.tasks.validation import score_of
 
 _FEWEST_STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 1500, 5, 100
+_PUBLISHED_RATE, _CONVEX_RATE = 1e-3, 1e-2
 _SCALED_BY = 1000
 """Proteins of the training split that the scale of rows is taken from."""
 _PAIR_CELLS = 1 << 20
@@ -36,15 +37,16 @@ _PAIR_CELLS = 1 << 20
 class FitOptions:
     """How a head is trained.
 
-    AdamW with a linear warm-up and fall. `epochs` None: 5 as published, more where those would be under 1,500 steps.
-    Training ends when the validation metric has not risen for `patience` epochs (None: a fifth of them, at least 3);
-    the best epoch's weights are kept. Of proteins over `longest` residues a window is learned from, drawn anew each
-    epoch. `standardise` brings each number of the rows to mean 0 and deviation 1 over training proteins.
+    AdamW with a linear warm-up and fall; `learning_rate` None is what `peak_rate` tells. `epochs` None: 5 as published,
+    more where those would be under 1,500 steps. Training ends when the validation metric has not risen for `patience`
+    epochs (None: a fifth of them, at least 3); the best epoch's weights are kept. Of proteins over `longest` residues a
+    window is learned from, drawn anew each epoch. `standardise` brings each number of the rows to mean 0 and deviation
+    1 over training proteins.
     """
 
     epochs: int | None = None
     batch_size: int = 16
-    learning_rate: float = 1e-3
+    learning_rate: float | None = None
     weight_decay: float = 0.01
     warmup_steps: int = 1000
     patience: int | None = None
@@ -59,7 +61,7 @@ class FitOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name} is {value}; it must be at least 1")
-        if not 0 < self.learning_rate < math.inf:
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
             raise UserError(f"learning_rate is {self.learning_rate}; give a number above 0, as 1e-3")
         if self.seed < 0:
             raise UserError(f"seed is {self.seed}; give 0 or more")
@@ -86,6 +88,17 @@ class Fitted:
     def valid_score(self) -> float:
         """The deciding metric on the validation split, in the best epoch."""
         return self.history[self.best_epoch - 1].valid_score
+
+
+def peak_rate(options: FitOptions, config: HeadConfig, is_tuned: bool = False) -> float:
+    """The highest learning rate: as set, else 1e-3 as published, and 1e-2 for a linear head on rows that stay.
+
+    At 1e-3 such a head is far from its optimum when the epochs are over.
+    """
+    if options.learning_rate is not None:
+        return options.learning_rate
+    is_convex = config.name == "linear" and config.unit != "pair" and not is_tuned
+    return _CONVEX_RATE if is_convex else _PUBLISHED_RATE
 
 
 OnEpoch = Callable[[Epoch, int], None]
@@ -154,7 +167,8 @@ class _Fit:
         self.plan = StepPlan(Schedule("linear"), min(options.warmup_steps, steps // 10), steps)
         self.tuned = states if isinstance(states, TunedEncoder) else None
         self.parameters = [*self.predictor.parameters(), *(self.tuned.parameters if self.tuned else ())]
-        self.optimiser = torch.optim.AdamW(self.parameters, lr=options.learning_rate, weight_decay=options.weight_decay)
+        self.rate = peak_rate(options, config, self.tuned is not None)
+        self.optimiser = torch.optim.AdamW(self.parameters, lr=self.rate, weight_decay=options.weight_decay)
         self.num_steps = 0
 
     def run(self, on_epoch: OnEpoch) -> Fitted:
@@ -201,7 +215,7 @@ class _Fit:
         loss.backward()
         factor = self.plan.factor(min(self.num_steps, (self.plan.total_steps or 1) - 1))
         for group in self.optimiser.param_groups:
-            group["lr"] = self.options.learning_rate * factor
+            group["lr"] = self.rate * factor
         self.optimiser.step()
         self.num_steps += 1
         return float(loss.detach())

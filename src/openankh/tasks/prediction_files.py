@@ -157,7 +157,8 @@ class _FastaWriter:
             return
         assert prediction.probabilities is not None
         share = float(prediction.probabilities.max())
-        self._add(f"{record.id} prediction={values[0].replace(' ', '_')} probability={share:.4f}", record.sequence)
+        name = "_".join(values[0].split()) or "none"
+        self._add(f"{record.id} prediction={name} probability={share:.4f}", record.sequence)
 
     def finish(self) -> None:
         return
