@@ -12,6 +12,7 @@ from hugging_face_models import PUBLISHED_SHAPES, draw_oracle, miniature
 from model_folders import SOURCE, TINY, random_model
 from openankh.attention import Documents
 from openankh.checkpoint import Provenance, save_model
+from openankh.embedding.options import EmbedOptions
 from openankh.errors import UserError
 from openankh.model import Ankh
 from openankh.tasks.artifact import load_artifact
@@ -137,6 +138,15 @@ def test_the_network_that_learns_gives_the_rows_of_the_merged_one(models: Path) 
         learned = tuned.rows(sequence)
     rows = tuned.merged().rows(sequence)
     np.testing.assert_allclose(learned, rows, rtol=1e-3, atol=1e-3)
+
+
+def test_what_lora_cannot_do_is_told(models: Path) -> None:
+    for base, message in (
+        (BaseModel(str(models / "ankh"), layer=1), "last layer"),
+        (BaseModel(str(models / "ankh"), options=EmbedOptions(precision="bf16")), "trained in fp32"),
+    ):
+        with pytest.raises(UserError, match=message):
+            finetune_lora(class_data(24), HeadChoice("linear"), base, CONFIG)
 
 
 def test_the_same_seed_gives_the_same_adapter(models: Path) -> None:

@@ -110,6 +110,8 @@ def finetune_lora(
     """
     if base.layer != -1:
         raise UserError(f"layer {base.layer}: with LoRA the head reads the last layer; leave --layer out")
+    if base.options.precision not in ("auto", "fp32"):
+        raise UserError(f"precision {base.options.precision}: LoRA is trained in fp32; leave --precision out")
     assert seeds, "at least one seed"
     first = TunedEncoder(base.name, lora, base.access, seeds[0])
     options = replace(options or FitOptions(), device=str(first.loaded.device))
