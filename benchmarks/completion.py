@@ -58,7 +58,7 @@ class MarkovChain:
             tables.append((counts + SMOOTHING * below) / (counts.sum(1, keepdims=True) + SMOOTHING))
         return cls(tuple(tables[1:]))
 
-    def next_residue(self, ids: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
+    def next_residue(self, ids: Sequence[int] | NDArray[np.int8]) -> NDArray[np.float64]:
         """Probabilities of what follows."""
         k = min(len(ids), len(self.tables) - 1)
         key = 0

@@ -4,7 +4,7 @@ import math
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _whole_again(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _whole_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_run, "measured_peak", lambda device, dtype: 1e11)
-    yield
-    rank_loss.batch_loss = batch_loss
+    monkeypatch.setattr(rank_loss, "batch_loss", batch_loss)  # what a test puts there is taken away after it
 
 
 def begin_of_step(corpus: Path, step: int, accumulation: int = 1) -> int:
@@ -89,7 +88,8 @@ def test_a_spike_is_far_above_the_usual_loss_and_needs_enough_losses_to_know_it(
     assert guard_of(usual).trouble(2.9, 1.0) is None
     assert guard_of(usual).trouble(3.0, 1.0) is None
     found = guard_of(usual).trouble(3.5, 1.0)
-    assert found == Trouble("spike", 3.5, 1.0, pytest.approx(2.83))
+    assert found is not None and found.usual == pytest.approx(2.83)
+    assert found == Trouble("spike", 3.5, 1.0, found.usual)
     assert guard_of(usual[:49]).trouble(3.5, 1.0) is None
     assert guard_of(usual, deviations=40).trouble(3.5, 1.0) is None
     assert guard_of([2.8] * 60).trouble(2.9, 1.0) is None  # losses all alike make no loss unusual that is near
@@ -233,7 +233,7 @@ def test_a_run_asked_to_stop_at_any_batch_ends_with_the_bits_of_one_that_was_not
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
 ) -> None:
     poison({begin_of_step(corpus, 8): math.nan})
-    poisoned: Callable[..., Any] = rank_loss.batch_loss
+    poisoned: Callable[..., Any] = vars(rank_loss)["batch_loss"]
     setting = f"stability.not_finite={policy}"
     assert train(corpus, tmp_path / "whole", setting) == 0
     expected = fingerprint(tmp_path / "whole")
