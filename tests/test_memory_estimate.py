@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 from openankh.attention import Documents, attend, relative_bias
+from openankh.attention.relative_bias import bias_by_distance
 from openankh.corpus import Corpus
 from openankh.packed import Packed
 from openankh.preparation import PrepareOptions, prepare
@@ -113,8 +115,15 @@ def test_sharding_divides_what_lasts_and_ranks_without_it_hold_gradients_twice()
 def test_gradients_and_activations_come_one_after_the_other_in_a_step_of_one_batch() -> None:
     one, two = of(["accumulation=1"]), of(["accumulation=2"])
     assert one.activations == two.activations
-    assert two.peak == one.peak + one.gradients
+    assert two.peak - two.library == one.peak - one.library + one.gradients
     assert of(["accumulation=1"], device="cuda").peak < one.peak, "a checkpoint's copy lies in the host's memory"
+
+
+def test_a_network_made_after_a_trace_has_numbers() -> None:
+    with without_numbers():
+        bias_by_distance(torch.zeros(8, 2), span=97, max_distance=64, bidirectional=True)
+    after = bias_by_distance(torch.zeros(8, 2), span=97, max_distance=64, bidirectional=True)
+    assert not isinstance(after.by_distance, FakeTensor)
 
 
 def test_a_trace_counts_what_is_alive_and_no_more() -> None:

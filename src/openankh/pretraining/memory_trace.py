@@ -11,6 +11,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from openankh.attention.relative_bias import relative_buckets
+
 _PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.bmm.default)
 
 
@@ -59,5 +61,8 @@ class MemoryTrace(TorchDispatchMode):
 @contextmanager
 def without_numbers() -> Iterator[MemoryTrace]:
     """Tensors made in the block hold no numbers and take no memory, but are counted as on the device they name."""
-    with FakeTensorMode(allow_non_fake_inputs=True), MemoryTrace() as trace:
-        yield trace
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True), MemoryTrace() as trace:
+            yield trace
+    finally:
+        relative_buckets.cache_clear()  # those that were kept in the block have no numbers either
