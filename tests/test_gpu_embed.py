@@ -1,23 +1,16 @@
 """The measurement for a bare GPU machine runs from end to end, tiny and on a CPU."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from rehearsals import rehearsed
+
 
 @pytest.fixture(scope="module")
 def report(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What a rehearsal writes. In a process of its own: compiling layers leaves settings behind."""
-    out = tmp_path_factory.mktemp("gpu") / "gpu_embed.md"
-    command = [sys.executable, str(repository / "benchmarks" / "gpu_embed.py"), "--rehearse", "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    text = out.read_text()
-    assert set(text.splitlines()) <= set(done.stdout.splitlines()) | {""}
-    return text
+    return rehearsed(repository / "benchmarks" / "gpu_embed.py", tmp_path_factory.mktemp("gpu"))
 
 
 def test_every_way_is_measured_on_natural_and_single_lengths(report: str) -> None:

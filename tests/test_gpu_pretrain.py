@@ -1,23 +1,16 @@
 """The measurement of pre-training for a bare GPU machine runs from end to end, tiny and on a CPU."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from rehearsals import rehearsed
+
 
 @pytest.fixture(scope="module")
 def report(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What a rehearsal writes. In a process of its own: compiling layers leaves settings behind."""
-    out = tmp_path_factory.mktemp("gpu") / "gpu_pretrain.md"
-    command = [sys.executable, str(repository / "benchmarks" / "gpu_pretrain.py"), "--rehearse", "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    text = out.read_text()
-    assert set(text.splitlines()) <= set(done.stdout.splitlines()) | {""}
-    return text
+    return rehearsed(repository / "benchmarks" / "gpu_pretrain.py", tmp_path_factory.mktemp("gpu"))
 
 
 def test_every_way_trains_and_is_measured(report: str) -> None:

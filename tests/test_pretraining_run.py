@@ -31,6 +31,7 @@ from training_samples import (
     fingerprint,
     prepare_sample,
     pretrain_arguments,
+    refused,
     tiny_recipe,
 )
 
@@ -54,16 +55,6 @@ def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("finished") / "run"
     assert cli.main(pretrain_arguments(corpus, run, "--quiet", "--licence", "CC-BY-4.0")) == 0
     return run
-
-
-def refused(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
-    """The one line with which a command is refused."""
-    capsys.readouterr()
-    assert cli.main(arguments) == 2
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert shown.err.startswith("error: ") and shown.err.count("\n") == 1
-    return shown.err
 
 
 # What a run leaves.

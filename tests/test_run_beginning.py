@@ -19,7 +19,7 @@ from openankh.pretraining.journal import read_journal
 from openankh.pretraining.recipes import recipe_named, to_json
 from openankh.selection import Selection
 from openankh.vocab import Vocab, openankh_vocab
-from training_samples import TESTS, TINY, fingerprint, prepare_sample, pretrain_arguments
+from training_samples import TESTS, TINY, fingerprint, prepare_sample, pretrain_arguments, refused
 
 CUTTING = ("nano_mixture", *TINY, "encoder_loss=0", "packing.length_multiple=1", "total_steps=2")
 
@@ -42,15 +42,6 @@ def first(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(training_run, "measured_peak", lambda device, dtype: 1e11)
         assert cli.main(pretrain_arguments(corpus, run, "--quiet")) == 0
     return run
-
-
-def refused(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
-    capsys.readouterr()
-    assert cli.main(arguments) == 2
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert shown.err.startswith("error: ") and shown.err.count("\n") == 1
-    return shown.err
 
 
 def train_losses(run: Path) -> list[float]:

@@ -10,6 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from openankh import cli
 from openankh.corpus import Corpus
 from openankh.preparation import PrepareOptions, prepare
 from openankh.pretraining import rank_loss
@@ -120,3 +123,13 @@ def forked_trainers(corpus: Path) -> Iterator[Trainers]:
         yield Trainers(process)
         assert process.stdin is not None
         process.stdin.close()
+
+
+def refused(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
+    """The one line with which a command is refused."""
+    capsys.readouterr()
+    assert cli.main(arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: ") and shown.err.count("\n") == 1
+    return shown.err

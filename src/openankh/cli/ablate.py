@@ -95,18 +95,13 @@ def ablate(
     The same command goes on after any stop; finished runs are never done again. The exit code is 0 when all is done, 75
     when a signal stopped it with a checkpoint.
     """
-    import torch
-
     from openankh.ablation.campaign import prepare_campaign, run_campaign
     from openankh.ablation.findings import read_findings
     from openankh.ablation.options import AblationOptions
-    from openankh.cli.pretrain import training_device, training_progress
+    from openankh.cli.pretrain import training_device, training_progress, use_threads
     from openankh.pretraining.stop_signals import STOPPED_EXIT_CODE
 
-    if threads is not None:
-        if threads < 1:
-            raise UserError(f"--threads {threads}: give at least 1")
-        torch.set_num_threads(threads)
+    use_threads(threads)
     options = AblationOptions(
         corpora=_corpora(corpus, corpus_90, corpus_100),
         out=out,

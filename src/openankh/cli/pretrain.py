@@ -129,8 +129,6 @@ def pretrain(
     SIGTERM, SIGUSR1 and Ctrl-C stop a run with a checkpoint; the same command with --resume goes on. The exit code is
     0 when the run is finished, 75 when it stopped earlier and can be resumed.
     """
-    import torch
-
     from openankh.pretraining.engine import engine_of
     from openankh.pretraining.named_runs import run_named
     from openankh.pretraining.ranks import OtherRankError, is_first_rank
@@ -151,10 +149,7 @@ def pretrain(
         return _tell_plan(chosen, gpu, gpus, utilisation, price_per_hour, engine, corpus, json)
     if corpus is None or out is None:
         raise UserError("pretrain needs --corpus CORPUS, made by `openankh prepare`, and --out RUN, a folder")
-    if threads is not None:
-        if threads < 1:
-            raise UserError(f"--threads {threads}: give at least 1")
-        torch.set_num_threads(threads)
+    use_threads(threads)
     options = RunOptions(
         corpus, out, resume, minutes, slice_minutes, training_device(device), licence, init, trust_pickle, offline,
         optimiser=optimiser, log=log, changed_code=changed_code, engine=engine_of(sharding, recompute, compile),
@@ -190,6 +185,17 @@ def _tell_plan(
         check_corpus(recipe, corpus)
     report.result(plan_facts(dry_run(recipe, plan, corpus), as_json), as_json=as_json)
     return 0
+
+
+def use_threads(threads: int | None) -> None:
+    """Let torch compute with so many threads from here on; None leaves it as it is."""
+    import torch
+
+    if threads is None:
+        return
+    if threads < 1:
+        raise UserError(f"--threads {threads}: give at least 1")
+    torch.set_num_threads(threads)
 
 
 def training_device(name: str) -> str:
