@@ -6,7 +6,7 @@ N vectors, D numbers each, B vectors of a block, K layers of a store.
 import warnings
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from openankh.errors import UserError
 from openankh.store import Dtype, EmbeddingStore, Provenance
 from openankh.store.numbers import from_stored
+
+if TYPE_CHECKING:
+    import torch
 
 WIDENED_BYTES = 8 << 20
 """What is widened to float32 at once stays in the cache until it has been used."""
@@ -164,4 +167,17 @@ def _widened(stored_ND: NDArray, dtype: Dtype) -> Iterator[NDArray[np.float32]]:
         rows_ND = rows_ND.view(torch.bfloat16)
     block_BD = torch.empty(_num_rows(WIDENED_BYTES, stored_ND.shape[1]), stored_ND.shape[1])
     for part in rows_ND.split(len(block_BD)):
-        yield block_BD[: len(part)].copy_(part).numpy()
+        yield _copied(part, block_BD[: len(part)]).numpy()
+
+
+def _copied(stored: "torch.Tensor", widened: "torch.Tensor") -> "torch.Tensor":
+    """Widened by this thread alone: PyTorch's threads and those of the products, in turns, would wait for each other at
+    every block (18 times as long)."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return widened.copy_(stored)
+    finally:
+        torch.set_num_threads(threads)
