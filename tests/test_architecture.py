@@ -19,7 +19,7 @@ TREES = {path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text(encoding=
 ADDRESSES = {
     "cyclopts": ("cli/",),
     "rich": ("cli/", "demo/", "pretraining/progress.py"),
-    "matplotlib": ("demo/", "ablation/plot.py", "scoring/heatmap.py"),
+    "matplotlib": ("demo/", "ablation/plot.py", "judging/figures.py", "scoring/heatmap.py"),
     "sklearn": ("demo/",),
     "faiss": ("search/",),
     "h5py": ("store/", "demo/"),
@@ -30,6 +30,7 @@ ADDRESSES = {
         "tasks/parquet_table.py",
         "tasks/predicted_parquet.py",
     ),
+    "pyhmmer": ("judging/",),
     "ray": ("fleet/ray_cluster.py",),
     "fsspec": ("fleet/url_folder.py",),
     "safetensors": ("store/", "checkpoint.py", "safetensors_file.py", "pretraining/"),
