@@ -33,11 +33,17 @@ ADDRESSES = {
     "pyhmmer": ("judging/",),
     "ray": ("fleet/ray_cluster.py",),
     "fsspec": ("fleet/url_folder.py",),
-    "safetensors": ("store/", "checkpoint.py", "safetensors_file.py", "pretraining/"),
+    "safetensors": ("store/", "checkpoint.py", "safetensors_file.py", "pretraining/", "serve/"),
     "tensorboardX": ("pretraining/tensorboard.py",),
     "huggingface_hub": ("hub.py", "hub_errors.py"),
     "zstandard": ("decompression.py",),
     "numba": ("int8/",),
+    "fastapi": ("serve/",),
+    "starlette": ("serve/",),
+    "uvicorn": ("serve/",),
+    "pydantic": ("serve/",),
+    "orjson": ("serve/",),
+    "prometheus_client": ("serve/",),
     "llvmlite": ("int8/",),
 }
 NEVER = ("transformers", "tokenizers", "sentencepiece", "pickle", "dill", "cloudpickle", "marshal", "shelve", "joblib")

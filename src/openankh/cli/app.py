@@ -13,6 +13,7 @@ VERBS = {
     "score": "What a model makes of variants of a protein: substitutions, insertions, deletions.",
     "prepare": "FASTA files into a corpus to train on.",
     "pretrain": "Train a model on a corpus, from scratch or from where a run stopped.",
+    "serve": "A page and an API on this machine, one model behind both.",
     "ablate": "The Ankh paper's experiments at equal compute, compared in one table and one plot.",
     "store": "Embedding stores: verify, describe, export to HDF5, Parquet or NPZ, merge.",
     "models": "The models that can be named, with size, licence and whether they are here.",

@@ -169,9 +169,12 @@ class Lookup:
         if num < 1:
             raise UserError(f"{num} neighbours: ask for at least 1")
         batches = self._batches(queries)
-        return self._answers(batches, num, exclude_self)
+        return self.search_vectors(batches, num, exclude_self=exclude_self)
 
-    def _answers(self, batches: Iterator[QueryBatch], num: int, exclude_self: bool) -> Iterator[Answer]:
+    def search_vectors(
+        self, batches: Iterable[QueryBatch], num: int, *, exclude_self: bool = False
+    ) -> Iterator[Answer]:
+        """The same for queries that are vectors already, made as `kind` says."""
         for batch in batches:
             exclusion = SameProtein(batch.identities, self._identities) if exclude_self else None
             yield from self._answered(batch, self._search.search(batch.vectors_QD, num, exclusion))

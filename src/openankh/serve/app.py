@@ -1,0 +1,93 @@
+"""The application: all parts put together, `create_app(settings)`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+
+from openankh import __version__
+from openankh.serve.access import Access
+from openankh.serve.admission import Admission
+from openankh.serve.engine import Engine
+from openankh.serve.jobs import Jobs
+from openankh.serve.meters import Metering, Meters
+from openankh.serve.model_host import ModelHost
+from openankh.serve.predictors import ServedPredictor
+from openankh.serve.problems import add_problem_handlers
+from openankh.serve.request_body import RequestBody
+from openankh.serve.response_headers import ResponseHeaders
+from openankh.serve.routes import complete, embed, health, jobs, metrics, openai, predict, score, search
+from openankh.serve.routes.documents import ERRORS
+from openankh.serve.searching import ServedProteins
+from openankh.serve.serving import Serving
+from openankh.serve.settings import Settings
+
+ROUTERS: tuple[APIRouter, ...] = (
+    embed.router,
+    score.router,
+    complete.router,
+    predict.router,
+    search.router,
+    jobs.router,
+    openai.router,
+    health.router,
+    metrics.router,
+)
+
+DESCRIPTION = "Ankh protein language models: embed, score, complete and predict proteins, find their neighbours."
+
+
+def create_app(settings: Settings, model: ModelHost | None = None) -> FastAPI:
+    """The application, its model loaded (or given); UserError where that cannot be.
+
+    Started (by a server, or `with TestClient(app)`) it runs the model's thread, and stops it when what waits is done.
+    """
+    serving = _serving(settings, model or ModelHost.load(settings))
+    app = FastAPI(
+        title="OpenAnkh",
+        version=__version__,
+        description=DESCRIPTION,
+        docs_url=None,  # FastAPI's pages fetch scripts from other hosts
+        redoc_url=None,
+        lifespan=_lifespan,
+        responses=ERRORS,
+    )
+    app.state.serving = serving
+    add_problem_handlers(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    # Pages: app.include_router(...) and app.mount("/static", ...) go here.
+    _add_doors(app, serving)
+    return app
+
+
+def _add_doors(app: FastAPI, serving: Serving) -> None:
+    """What a request passes before a route sees it; the last one added is the first it comes to."""
+    settings, limits, meters = serving.settings, serving.settings.limits, serving.meters
+    app.add_middleware(RequestBody, limits=limits)
+    app.add_middleware(Admission, engine=serving.engine, per_client=limits.per_client, on_refused=meters.refused)
+    app.add_middleware(Access, settings=settings)
+    app.add_middleware(Metering, meters=meters)
+    app.add_middleware(ResponseHeaders)
+
+
+def _serving(settings: Settings, model: ModelHost) -> Serving:
+    meters, jobs = Meters(), Jobs(settings.limits)
+    engine = Engine(model, settings.limits.waiting_residues, settings.threads, meters.batch)
+    meters.watch(engine, jobs)
+    predictors = {each.name: ServedPredictor.load(each, model, settings) for each in settings.predictors}
+    searched = {each.name: ServedProteins.open(each, model, settings) for each in settings.searched}
+    return Serving(settings, model, engine, jobs, meters, predictors, searched)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Run the model's thread as long as the application; at the end, finish what was begun."""
+    serving: Serving = app.state.serving
+    serving.engine.start()
+    try:
+        yield
+    finally:
+        await serving.jobs.drain(serving.settings.limits.drain_seconds)
+        serving.engine.stop(seconds=5)
+        serving.tasks.shutdown(wait=False, cancel_futures=True)
