@@ -56,6 +56,7 @@ class FamilyProfile:
         hmm, _, _ = builder.build(block[seed_place], background)
         for _ in range(rounds):
             hmm = _next(_alignment(hmm, block), builder, background)
+        hmm.creation_time = None  # the same proteins make the same file
         return cls(hmm, len(sequences), seed_place)
 
     @property
