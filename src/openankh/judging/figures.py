@@ -132,8 +132,8 @@ def _entropies(figure: Any, judgement: Judgement, colours: dict[str, str]) -> No
     positions = np.arange(1, len(natural_C) + 1)
     rows = figure.subplots(len(judgement.sets), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, each in zip(rows, judgement.sets, strict=True):
-        axes.fill_between(positions, np.nan_to_num(natural_C), step="mid", color=_SHUFFLED, alpha=0.35, linewidth=0)
-        axes.step(positions, each.columns.entropies_C, where="mid", color=colours[each.name], linewidth=0.9)
+        axes.fill_between(positions, np.nan_to_num(natural_C), color=_SHUFFLED, alpha=0.35, linewidth=0)
+        axes.plot(positions, each.columns.entropies_C, color=colours[each.name], linewidth=0.9)
         squared = each.entropy.squared_bits
         told = "no columns" if np.isnan(squared) else f"mean squared difference {squared:.2f} bits²"
         axes.set_title(f"{each.name}: {told}", loc="left", fontsize=9.5, pad=3)
@@ -153,6 +153,8 @@ def _composition(figure: Any, judgement: Judgement, colours: dict[str, str]) -> 
             ratios_20 = np.log2(each.shares_20 / judgement.natural_shares_20)[order]
         places = np.arange(20) + 0.5 * ((number + 0.5) / len(sets) - 0.5)
         axes.plot(places, np.clip(ratios_20, -3, 3), "o", markersize=4, color=colours[each.name], label=each.name)
+    reach = max(0.5, *np.abs(axes.get_ylim()))  # no difference looks large for want of a larger one
+    axes.set_ylim(-reach, reach)
     axes.set_xticks(range(20), [AMINO_ACIDS[place] for place in order])
     axes.set_ylabel("log2 of the share over the natural one")
     axes.set_xlabel("amino acid, the most common of the family first")
