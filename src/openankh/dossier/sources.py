@@ -1,0 +1,68 @@
+"""What dossiers are made with: a loaded model, the predictors learned on it, and the annotated proteins to search."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+from openankh.embedding.options import EmbedOptions
+from openankh.embedding.run import ModelIdentity
+from openankh.fasta import FastaReader
+from openankh.loaded import LoadedModel
+from openankh.lookup.embedded_fasta import embedded_fasta
+from openankh.lookup.lookup import Lookup
+from openankh.lookup.protein_embedder import ProteinEmbedder
+from openankh.lookup.vector_kind import ModelAccess, VectorKind
+from openankh.lookup.watching import SILENT
+from openankh.search.labels import read_labels
+from openankh.search.vectors import StoreVectors
+from openankh.tasks.predicting import Predictions
+
+LABELS = ("family", "kingdom")
+"""What the headers of the bundled proteins tell of each."""
+
+
+@dataclass(frozen=True, eq=False)
+class Annotated:
+    """Proteins of which something is known: `name` says which, `descriptions` what their headers tell, by id."""
+
+    name: str
+    lookup: Lookup
+    descriptions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """`annotated` is None where there is nothing to search, `predictors` may be none."""
+
+    loaded: LoadedModel
+    annotated: Annotated | None = None
+    predictors: Sequence[Predictions] = ()
+
+
+def bundled_fasta() -> Path:
+    """Where the FASTA file of the bundled annotated proteins lies."""
+    return Path(str(files("openankh"))) / "data" / "demo.fasta"
+
+
+def annotated_bundled(loaded: LoadedModel, cache: Path) -> Annotated:
+    """The bundled proteins with their families, embedded by this model into a store kept in `cache`."""
+    fasta, options = bundled_fasta(), EmbedOptions("mean")
+    identity = ModelIdentity(loaded.pinned_name, loaded.sha256)
+    model = ProteinEmbedder(loaded.embedder(options), identity)
+    store = embedded_fasta(fasta, model, ModelAccess(), cache, SILENT)
+    kind = VectorKind(loaded.pinned_name, options, loaded.sha256)
+    lookup = Lookup(StoreVectors(store), "euclidean", kind=kind, fasta=fasta, model=model)
+    lookup.labels = read_labels(fasta, store.ids, LABELS)
+    descriptions = {record.id: _before_labels(record.description) for record in FastaReader(fasta)}
+    return Annotated(f"{len(store)} bundled proteins of UniProt", lookup, descriptions)
+
+
+def annotated_store(store: Path, labels: Path | None) -> Annotated:
+    """The proteins of an embedding store, with the labels of a table or FASTA file."""
+    lookup = Lookup.open(store, labels=labels)
+    return Annotated(f"{len(lookup):,} proteins of {store.name}", lookup)
+
+
+def _before_labels(description: str) -> str:
+    return description.partition(" family=")[0]
