@@ -16,6 +16,8 @@ import huggingface_hub
 import pytest
 from huggingface_hub import constants
 
+from openankh.published import published_model
+
 LARGE = (".safetensors", ".bin", ".h5", ".model")
 """What the hub keeps apart from a repository, under its SHA-256."""
 
@@ -40,9 +42,14 @@ class Hub:
         self.url = ""
 
     def add(self, repository: str, folder: Path, *refs: str) -> str:
-        """Put a folder there as a new commit, to which the refs (default: main) then point; returns the commit."""
+        """Put a folder there as a new commit, to which the refs (default: main) then point; returns the commit.
+
+        The first commit of a published model is the one that its name alone means.
+        """
         folders = self.folders.setdefault(repository, {})
         commit = hashlib.sha1(f"{repository} {len(folders)}".encode()).hexdigest()
+        if not folders and (published := published_model(repository)) and published.revision:
+            commit = published.revision
         folders[commit] = folder
         self.refs.setdefault(repository, {}).update(dict.fromkeys(refs or ("main",), commit))
         return commit

@@ -25,7 +25,7 @@ from openankh.errors import UserError
 from openankh.files import sha256_of
 from openankh.hub import cached, cached_commits, origin
 from openankh.model_names import locate
-from openankh.published import BUNDLED
+from openankh.published import BUNDLED, published_model
 from openankh.tokenizer_files import write_tokenizer
 from openankh.vocab import ANKH, openankh_vocab
 
@@ -78,6 +78,13 @@ def refusal(name: str, **options: Any) -> str:
     return line
 
 
+def revision_of(name: str) -> str:
+    """The commit that a published name alone means."""
+    model = published_model(name)
+    assert model is not None and model.revision is not None
+    return model.revision
+
+
 # Fetching
 
 
@@ -90,7 +97,9 @@ def test_a_published_model_is_fetched_once_and_then_found_here(hub: Hub, saved: 
     loaded = load_model(place.folder)
     torch.testing.assert_close(logits(loaded.model), hugging_face_logits(hugging_face_model()), rtol=1e-5, atol=1e-5)
     asked = len(hub.asked)
-    assert resolve("ankh-base") == resolve(REPOSITORY) == resolve(place.pinned_name) == cached(REPOSITORY)
+    assert (
+        resolve("ankh-base") == resolve(REPOSITORY) == resolve(place.pinned_name) == cached(REPOSITORY, revision=commit)
+    )
     assert len(hub.asked) == asked
 
 
@@ -112,7 +121,7 @@ def test_only_what_is_needed_is_fetched(hub: Hub, saved: Path):
 def test_of_shards_only_those_of_the_encoder_are_fetched_for_it_and_the_others_when_they_are_needed(
     hub: Hub, saved: Path
 ):
-    hub.add(REPOSITORY, saved)
+    commit = hub.add(REPOSITORY, saved)
     places = json.loads((saved / "model.safetensors.index.json").read_text())["weight_map"]
     encoder = {file for name, file in places.items() if name.startswith(("encoder.", "shared."))}
     assert encoder < set(places.values())
@@ -121,7 +130,7 @@ def test_of_shards_only_those_of_the_encoder_are_fetched_for_it_and_the_others_w
     loaded = load_model(folder, part="encoder")
     expected = load_model(saved, part="encoder").model.state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in loaded.model.state_dict().items())
-    assert "only a part of it is on this machine" in refusal("ankh-base", offline=True)
+    assert f"only a part of revision {commit} is on this machine" in refusal("ankh-base", offline=True)
     assert resolve("ankh-base", part="encoder", offline=True) == resolve("ankh-base") == folder
     assert hub.fetched >= set(places.values())
     assert all(count == (saved / name).stat().st_size for name, count in hub.sent.items()), "nothing came twice"
@@ -294,7 +303,7 @@ def test_offline_nothing_is_asked_and_the_refusal_names_what_is_here(
     assert f"revision v2 is not on this machine, only {commit}" in line and "--offline or HF_HUB_OFFLINE" in line
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert locate("ankh-base").commit == commit
-    assert "it is not on this machine, and" in refusal("ankh-large")
+    assert "it is not on this machine, and" in refusal("ankh2-ext1")
     assert hub.asked == []
 
 
@@ -371,7 +380,7 @@ def test_a_cache_that_cannot_be_written_to_is_one_line(hub: Hub, saved: Path, tm
 
 def test_a_cache_that_other_software_filled_is_used_without_a_question(hub: Hub, saved: Path, tmp_path: Path):
     names = {path.name for path in saved.iterdir()} - {"README.md", "generation_config.json", "tf_model.h5"}
-    commit = "0123456789abcdef0123456789abcdef01234567"
+    commit = revision_of("ankh-base")
     snapshot = laid_out(tmp_path / "cache", REPOSITORY, saved, commit, names - {"pytorch_model.bin"})
     place = locate("ankh-base", offline=True)
     assert (place.folder, place.commit) == (snapshot, commit) and hub.asked == []

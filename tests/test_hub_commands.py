@@ -95,18 +95,18 @@ def test_offline_the_cache_serves_the_very_commit_and_all_else_is_code_2_and_one
             hub,
             [
                 embed("b.npz", f"ankh-base@{commit}", "--offline"),
-                embed("c.npz", "ankh-large", "--offline"),
+                embed("c.npz", "ankh2-ext1", "--offline"),
                 ["models", "--json"],
                 ["info", "ankh-base", "--json"],
                 ["info", "ada/none"],
             ],
         )
-        (by_environment,) = run(tmp_path, hub, [embed("c.npz", "ankh-large")], HF_HUB_OFFLINE="1")
+        (by_environment,) = run(tmp_path, hub, [embed("c.npz", "ankh2-ext1")], HF_HUB_OFFLINE="1")
         assert hub.asked == []
     assert pinned[0] == 0, pinned[2]
     for code, out, note in (other, by_environment):
         assert (code, out) == (2, "") and note.count("\n") == 1
-        assert "ElnaggarLab/ankh-large: it is not on this machine, and --offline or HF_HUB_OFFLINE forbids" in note
+        assert "ElnaggarLab/ankh2-ext1: it is not on this machine, and --offline or HF_HUB_OFFLINE forbids" in note
     row = json.loads(models[1])[1]
     assert (row["name"], row["available"], row["revision"]) == ("ankh-base", "here", commit)
     facts = json.loads(info[1])

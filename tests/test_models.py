@@ -67,22 +67,24 @@ def test_published_models_are_listed_with_where_they_are_and_at_which_commit(
     names = file_names(folder)
     decoder_alone = {name for name in names if name.startswith("model-") and name not in encoder_files(folder)}
     assert decoder_alone
-    here = laid_out(cache, "ElnaggarLab/ankh-base", folder, COMMIT, names)
-    laid_out(cache, "ElnaggarLab/ankh-large", folder, COMMIT, names - decoder_alone)
+    revisions = {model.name: model.revision for model in PUBLISHED}
+    here = laid_out(cache, "ElnaggarLab/ankh-base", folder, revisions["ankh-base"] or "", names)
+    laid_out(cache, "ElnaggarLab/ankh-large", folder, revisions["ankh-large"] or "", names - decoder_alone)
     laid_out(cache, "ElnaggarLab/ankh2-ext1", folder, COMMIT, {"config.json"})
     rows = {row.name: row for row in catalogue.listings()}
     assert list(rows) == [BUNDLED, *(model.name for model in PUBLISHED)]
     base = rows["ankh-base"]
-    assert (base.available, base.source, base.revision, base.bytes) == ("here", str(here), COMMIT, size(folder))
+    assert (base.available, base.source, base.bytes) == ("here", str(here), size(folder))
     assert rows["ankh-large"].available == "encoder here"
     for name in ("ankh2-ext1", "ankh3-xl"):
         row = rows[name]
         assert (row.available, row.source, row.revision, row.bytes) == (
             "on the hub",
             f"ElnaggarLab/{name}",
-            None,
+            revisions[name],
             None,
         )
+    assert {name: rows[name].revision for name in revisions} == revisions
 
 
 def encoder_files(folder: Path) -> set[str]:
@@ -134,8 +136,8 @@ def test_table_and_json_hold_the_same_models(bundled: ModelConfig, capsys: pytes
 def test_the_table_shortens_commits_and_json_does_not(
     bundled: ModelConfig, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    laid_out(cache, "ElnaggarLab/ankh-base", tmp_path / BUNDLED, COMMIT, file_names(tmp_path / BUNDLED))
+    laid_out(cache, "ElnaggarLab/ankh2-ext1", tmp_path / BUNDLED, COMMIT, file_names(tmp_path / BUNDLED))
     assert cli.main(["models"]) == 0
     assert f" {COMMIT[:12]} " in capsys.readouterr().out
     assert cli.main(["models", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[1]["revision"] == COMMIT
+    assert json.loads(capsys.readouterr().out)[3]["revision"] == COMMIT

@@ -22,7 +22,7 @@ def _remedy(repository: str, revision: str | None, error: Exception, begun: bool
     if isinstance(error, errors.GatedRepoError):
         return f"its authors ask for consent; accept their terms at {page} and log in (hf auth login, or HF_TOKEN)"
     if isinstance(error, errors.RevisionNotFoundError):
-        return f"it has no revision {revision!r}; leave it out for the newest, or see {page}/commits/main"
+        return f"it has no revision {revision!r}; name {repository}@main for the newest, or see {page}/commits/main"
     if isinstance(error, errors.RepositoryNotFoundError):
         return (
             f"no folder has this name, and {constants.ENDPOINT} no such model, or not for you; "

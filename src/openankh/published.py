@@ -37,8 +37,8 @@ class PublishedModel:
     """A name and what stands behind it; counts are parameters, None where its authors published none.
 
     `hub` is its repository on the Hugging Face hub, `paper` where it comes from. `revision` is the commit of that
-    repository whose weights were checked against the paper's figures: where it is None nobody has, and what the
-    repository holds today is taken, its commit told.
+    repository that a name alone means; where it is None none is known, and what the repository holds today is taken,
+    its commit told.
     """
 
     name: str
@@ -51,14 +51,30 @@ class PublishedModel:
     revision: str | None = None
 
 
+_REVISIONS = {
+    "ankh-base": "d99cb6b966530dfc2ae96bc69d9255c2a07308b0",
+    "ankh-large": "74b371dbfa3ee0a05d32ae74df0c2e0b82d6b9a6",
+    "ankh2-ext2": "aa9b9fa72288c47d9f618ce80c011e24b54e17a8",
+    "ankh3-large": "2be091622e8a393f0ef21735070084123c874b6e",
+    "ankh3-xl": "e00113df5c95ef71df7ea3f5a73d56bd00e473a4",
+}
+"""As FastPLMs (2026) pins the official checkpoints that it compares with its own, ankh2-ext1 not among them; studies that
+pin ankh-base, ankh-large or ankh3-large name the same commits."""
+
+
 def _ankh(name: str, num_parameters: int, num_encoder_parameters: int) -> PublishedModel:
-    counts = num_parameters, num_encoder_parameters
-    return PublishedModel(name, f"ElnaggarLab/{name}", *counts, _NON_COMMERCIAL, _FIRST_PAPER, ANKH_ALPHABET)
+    return _published(name, num_parameters, num_encoder_parameters, _FIRST_PAPER, ANKH_ALPHABET)
 
 
 def _ankh3(name: str, num_parameters: int | None, num_encoder_parameters: int | None) -> PublishedModel:
+    return _published(name, num_parameters, num_encoder_parameters, _THIRD_PAPER, ANKH3_ALPHABET)
+
+
+def _published(
+    name: str, num_parameters: int | None, num_encoder_parameters: int | None, paper: str, alphabet: Alphabet
+) -> PublishedModel:
     counts = num_parameters, num_encoder_parameters
-    return PublishedModel(name, f"ElnaggarLab/{name}", *counts, _NON_COMMERCIAL, _THIRD_PAPER, ANKH3_ALPHABET)
+    return PublishedModel(name, f"ElnaggarLab/{name}", *counts, _NON_COMMERCIAL, paper, alphabet, _REVISIONS.get(name))
 
 
 PUBLISHED = (
