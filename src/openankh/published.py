@@ -58,8 +58,8 @@ _REVISIONS = {
     "ankh3-large": "2be091622e8a393f0ef21735070084123c874b6e",
     "ankh3-xl": "e00113df5c95ef71df7ea3f5a73d56bd00e473a4",
 }
-"""As FastPLMs (2026) pins the official checkpoints that it compares with its own, ankh2-ext1 not among them; studies that
-pin ankh-base, ankh-large or ankh3-large name the same commits."""
+"""As FastPLMs (2026) pins the official checkpoints that it compares with its own, ankh2-ext1 not among them; studies
+that pin ankh-base, ankh-large or ankh3-large name the same commits."""
 
 
 def _ankh(name: str, num_parameters: int, num_encoder_parameters: int) -> PublishedModel:
