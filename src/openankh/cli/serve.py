@@ -53,6 +53,7 @@ Threads = Annotated[int | None, Parameter(group=_LIMITS, help="Processor cores f
 MaxProteins = Annotated[int, Parameter(group=_LIMITS, help="Proteins of a request.")]
 MaxResidues = Annotated[int, Parameter(group=_LIMITS, help="Residues of a protein.")]
 MaxWaiting = Annotated[int, Parameter(group=_LIMITS, help="Residues that may wait; requests beyond are turned away.")]
+LogRequests = Annotated[bool, Parameter(group=_WHERE, negative=(), help="A line a request on standard error.")]
 PerClient = Annotated[int, Parameter(group=_LIMITS, help="Requests of one address at a time; 0 is any number.")]
 
 
@@ -70,6 +71,7 @@ def serve(
     max_residues: MaxResidues = 10_000,
     max_waiting: MaxWaiting = 1_000_000,
     per_client: PerClient = 0,
+    log_requests: LogRequests = False,
     model: Model = DEFAULT_MODEL,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -108,7 +110,7 @@ def serve(
         if json:
             report.result({"url": url, "model": model}, as_json=True)
 
-    run(settings, ready, quiet=quiet)
+    run(settings, ready, log_requests=log_requests)
 
 
 def require_extra() -> None:

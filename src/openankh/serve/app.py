@@ -7,12 +7,14 @@ from fastapi import APIRouter, FastAPI
 
 from openankh import __version__
 from openankh.serve.access import Access
+from openankh.serve.access_log import AccessLog
 from openankh.serve.admission import Admission
 from openankh.serve.engine import Engine
 from openankh.serve.jobs import Jobs
 from openankh.serve.meters import Metering, Meters
 from openankh.serve.model_host import ModelHost
 from openankh.serve.predictors import ServedPredictor
+from openankh.serve.pages.reception import Reception, add_pages, make_reception
 from openankh.serve.problems import add_problem_handlers
 from openankh.serve.request_body import RequestBody
 from openankh.serve.response_headers import ResponseHeaders
@@ -56,7 +58,7 @@ def create_app(settings: Settings, model: ModelHost | None = None) -> FastAPI:
     add_problem_handlers(app)
     for router in ROUTERS:
         app.include_router(router)
-    # Pages: app.include_router(...) and app.mount("/static", ...) go here.
+    add_pages(app, _reception(serving))
     _add_doors(app, serving)
     return app
 
@@ -69,6 +71,7 @@ def _add_doors(app: FastAPI, serving: Serving) -> None:
     app.add_middleware(Access, settings=settings)
     app.add_middleware(Metering, meters=meters)
     app.add_middleware(ResponseHeaders)
+    app.add_middleware(AccessLog)
 
 
 def _serving(settings: Settings, model: ModelHost) -> Serving:
@@ -80,14 +83,23 @@ def _serving(settings: Settings, model: ModelHost) -> Serving:
     return Serving(settings, model, engine, jobs, meters, predictors, searched)
 
 
+def _reception(serving: Serving) -> Reception:
+    """The page, with the same model and predictors."""
+    artifacts = [each.artifact for each in serving.predictors.values()]
+    return make_reception(serving.model.loaded, artifacts, serving.settings.results)
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Run the model's thread as long as the application; at the end, finish what was begun."""
     serving: Serving = app.state.serving
+    reception: Reception = app.state.reception
     serving.engine.start()
+    reception.desk.start()
     try:
         yield
     finally:
         await serving.jobs.drain(serving.settings.limits.drain_seconds)
         serving.engine.stop(seconds=5)
+        reception.desk.stop(seconds=5)
         serving.tasks.shutdown(wait=False, cancel_futures=True)

@@ -1,15 +1,13 @@
 """Bodies of requests, read within limits before anything else sees them: size, time, compression, shape.
 
-A body is held whole, since all that is read is small; what is too large is refused at the byte that is too many. The
-connection is closed then, for nobody reads the rest.
+A body is held whole, since all that is read is small; what is too large is refused at the byte that is too many.
 """
 
 import asyncio
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,7 +19,7 @@ _PIECE = 1 << 16
 _MOST_DEPTH = 16
 _SPARE_VALUES = 200
 _VALUES_A_PROTEIN = 8
-_CLOSE = {"Connection": "close"}
+Headers = list[tuple[bytes, bytes]]
 
 
 class GoneError(Exception):
@@ -48,11 +46,11 @@ class RequestBody:
         except GoneError:
             return
         except Problem as problem:
-            problem.headers |= _CLOSE
             await problem.response()(scope, receive, send)
             return
         with self._holding(len(body)):
-            await self._app(_without_coding(scope, len(body)), _replay(body, receive), send)
+            scope["headers"] = _without_coding(scope["headers"], len(body))  # the scope itself: routes write into it
+            await self._app(scope, _replay(body, receive), send)
 
     async def _read(self, path: str, headers: Mapping[str, str], receive: Receive) -> bytes:
         self._check_length(headers.get("content-length"))
@@ -95,7 +93,7 @@ class RequestBody:
         return Problem(413, f"the body has more than {self._limits.body_bytes:,} bytes; send fewer proteins at a time")
 
     @contextmanager
-    def _holding(self, num_bytes: int) -> Any:
+    def _holding(self, num_bytes: int) -> Iterator[None]:
         self._held += num_bytes
         try:
             yield
@@ -155,11 +153,11 @@ def _decoder(coding: str, most: int) -> _Plain | _Gzip:
     )
 
 
-def _without_coding(scope: Scope, length: int) -> Scope:
-    """The scope as of a plain body of that length."""
+def _without_coding(headers: Headers, length: int) -> Headers:
+    """The headers as of a plain body of that length."""
     dropped = (b"content-encoding", b"content-length", b"transfer-encoding")
-    headers = [pair for pair in scope["headers"] if pair[0].lower() not in dropped]
-    return {**scope, "headers": [*headers, (b"content-length", str(length).encode())]}
+    kept = [pair for pair in headers if pair[0].lower() not in dropped]
+    return [*kept, (b"content-length", str(length).encode())]
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from openankh.errors import UserError
+from openankh.serve import access_log
 from openankh.serve.app import create_app
 from openankh.serve.protocol import protocol_class
 from openankh.serve.settings import Settings
@@ -46,11 +47,12 @@ class Server(uvicorn.Server):
                 signal.signal(each, handler)
 
 
-def run(settings: Settings, ready: Callable[[str], None] = lambda url: None, *, quiet: bool = False) -> None:
+def run(settings: Settings, ready: Callable[[str], None] = lambda url: None, *, log_requests: bool = False) -> None:
     """Serve until SIGINT or SIGTERM; `ready` hears the URL. Raises UserError for what keeps it from beginning."""
     listener = bound(settings)
     sys.setswitchinterval(_SWITCH_SECONDS)
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL if quiet else logging.ERROR)
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    access_log.log.setLevel(logging.INFO if log_requests else logging.WARNING)
     try:
         app = create_app(settings)
         server = Server(configuration(app, settings), lambda: ready(url_of(listener, settings)))

@@ -20,7 +20,7 @@ from openankh.serve.serving import Serving, answer, serving_of
 
 router = APIRouter(tags=["proteins"])
 
-EXAMPLE: JsonDict = {"sequence": "MVLSPADKTNVKAAWGKVGAHAGEYGAEALERMF", "variants": ["A6V", "K8del", "WT"]}
+EXAMPLE: JsonDict = {"sequence": "MVLSPADKTNVKAAWGKVGAHAGEYGAEALERMF", "variants": ["A6V", "K8R:T9S", "WT"]}
 
 
 class ScoreBody(BaseModel):
