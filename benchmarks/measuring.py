@@ -1,6 +1,7 @@
 """Rival ways to do the same work, timed in turn, and the real proteins they are given."""
 
 import contextlib
+import itertools
 import os
 import random
 import statistics
@@ -16,6 +17,7 @@ from openankh.fasta import FastaReader, ReadOptions, Record
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("OPENANKH_SHARED", REPOSITORY.parent / "shared"))
 VALIDATION_PROTEINS = SHARED / "data" / "pretrain" / "valid.fasta.xz"
+TRAINING_PROTEINS = VALIDATION_PROTEINS.with_name("train.fasta.xz")
 BUNDLED_PROTEINS = REPOSITORY / "src" / "openankh" / "data" / "demo.fasta"
 
 
@@ -38,12 +40,23 @@ class RealProteins:
 
 
 def draw_proteins(count: int, seed: int = 0) -> RealProteins:
-    """Draw proteins of all lengths, in random order: held-out ones of the real data, else of the bundled sample."""
+    """Draw proteins of all lengths, in random order: held-out ones of the real data, else of the bundled sample.
+
+    Where there are too few held out, all of them come first, and proteins that models were trained on after them.
+    """
     is_there = VALIDATION_PROTEINS.is_file()
     path = VALIDATION_PROTEINS if is_there else BUNDLED_PROTEINS
-    records = list(FastaReader(path, ReadOptions(letters="ABCDEFGHIJKLMNOPQRSTUVWXYZ")))
+    records = list(_read(path))
     drawn = random.Random(seed).sample(records, min(count, len(records)))
-    return RealProteins(tuple(drawn), "held-out proteins of the real data" if is_there else "bundled demo proteins")
+    origin = "held-out proteins of the real data" if is_there else "bundled demo proteins"
+    if (missing := count - len(drawn)) and is_there:
+        drawn += itertools.islice(_read(TRAINING_PROTEINS), missing)
+        origin = f"proteins of the real data, {len(records):,} held out and the first {missing:,} of those to train on"
+    return RealProteins(tuple(drawn), origin)
+
+
+def _read(path: Path) -> FastaReader:
+    return FastaReader(path, ReadOptions(letters="ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
 
 
 @dataclass(frozen=True)
