@@ -10,6 +10,7 @@ VERBS = {
     "finetune": "A head learned from labelled proteins, kept as an artifact.",
     "predict": "What an artifact says of each protein, with probabilities.",
     "complete": "Proteins of which a beginning is kept and the rest is written by the model.",
+    "design": "New proteins: of a family, of one protein, or mutants that a score or a predictor prefers.",
     "score": "What a model makes of variants of a protein: substitutions, insertions, deletions.",
     "serve": "A page and an API on this machine, one model behind both.",
     "prepare": "FASTA files into a corpus to train on.",

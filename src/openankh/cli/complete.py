@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Group, Parameter
 
 from openankh.cli import report
+from openankh.cli.design_options import ScreenOptions
 from openankh.cli.options import (
     DEFAULT_MODEL,
     Device,
@@ -26,6 +27,8 @@ from openankh.cli.options import (
 from openankh.errors import UserError
 
 if TYPE_CHECKING:
+    from openankh.design.proposal import Hit
+    from openankh.design.screening import Screening
     from openankh.fasta import Record
     from openankh.generation.completion import Completion
     from openankh.generation.options import CompletionOptions
@@ -56,9 +59,11 @@ MaxLength = Annotated[
 ]
 Num = Annotated[int, Parameter(name=("--num", "-n"), group=_WHAT, help="Completions of each protein.")]
 TaskChoice = Annotated[
-    Literal["auto", "s2s", "sentinels"],
+    Literal["auto", "s2s", "plain", "sentinels"],
     Parameter(
-        name="--task", group=_WHAT, help="auto: [S2S] where the model has it, else sentinels (--length, --keep)."
+        name="--task",
+        group=_WHAT,
+        help="auto: [S2S] where the model has it, else sentinels (--length, --keep); plain: of a model adapted to it.",
     ),
 ]
 MethodChoice = Annotated[
@@ -117,6 +122,7 @@ def complete(
     require: Require = "",
     fix: Fix = "",
     unknown: Unknown = "error",
+    screen: ScreenOptions = ScreenOptions(),  # noqa: B008  (immutable)
     output: Output = None,
     overwrite: Overwrite = False,
     model: Model = DEFAULT_MODEL,
@@ -134,6 +140,7 @@ def complete(
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `openankh embed`
 
+    from openankh.design.screening import Screening
     from openankh.generation.method import Method
     from openankh.generation.options import CompletionOptions
     from openankh.generation.residue_rules import ResidueRules
@@ -148,13 +155,14 @@ def complete(
         task,
         max_rows=max_rows,
     )
+    screening = Screening(screen.read())
     path = None if output is None else _check_output(output, overwrite)
     _require_source(source)
 
     from openankh.loaded import load
 
     loaded = load(model, device, precision=precision, trust_pickle=trust_pickle, offline=offline)
-    run = _Run(loaded, options)
+    run = _Run(loaded, options, screening)
     with report.progress("writing", unit="proteins", quiet=quiet) as bar:
         completions = run.watched(_records(source, loaded, unknown), bar)
         if path is not None:
@@ -162,8 +170,8 @@ def complete(
         elif json:
             _print_json(completions, run)
         else:
-            for completion in completions:
-                print(run.fasta(completion), end="")
+            for completion, hit in completions:
+                print(run.fasta(completion, hit), end="")
     _report(run, output, json, quiet)
 
 
@@ -173,6 +181,7 @@ class _Run:
 
     loaded: "LoadedModel"
     options: "CompletionOptions"
+    screening: "Screening"
     num_proteins: int = 0
     num_completions: int = 0
     num_residues: int = 0
@@ -181,8 +190,8 @@ class _Run:
     task: str = ""
     start: float = field(default_factory=time.perf_counter)
 
-    def watched(self, records: Iterable["Record"], bar: report.Bar) -> Iterator["Completion"]:
-        """The completions, each taken into account as it goes by."""
+    def watched(self, records: Iterable["Record"], bar: report.Bar) -> Iterator[tuple["Completion", "Hit | None"]]:
+        """The completions that are kept, each with what the screen found, taken into account as it goes by."""
         completer = self.loaded.completer(self.options)
         self.task = completer.task
         for completion in completer.complete(records):
@@ -192,9 +201,11 @@ class _Run:
             self.num_ended += completion.ended
             self.sum_log_probs += float(completion.log_probs.sum())
             bar.reach(self.num_proteins)
-            yield completion
+            hit = self.screening.seen(completion.sequence)
+            if self.screening.keeps(hit):
+                yield completion, hit
 
-    def fasta(self, completion: "Completion") -> str:
+    def fasta(self, completion: "Completion", hit: "Hit | None") -> str:
         """A completion as a FASTA record."""
         name = completion.record.id if self.options.num == 1 else f"{completion.record.id}/{completion.number}"
         facts = {
@@ -205,13 +216,14 @@ class _Run:
             "method": str(self.options.method),
             **({"seed": str(self.options.seed)} if self.options.method.is_drawn else {}),
             "task": self.task,
+            **({"screen_hit": hit.id, "screen_identity": f"{hit.identity:.3f}"} if hit else {}),
             "model": "_".join(self.loaded.pinned_name.split()),
         }
         header = " ".join([name, *(f"{key}={value}" for key, value in facts.items())])
         lines = [completion.sequence[at : at + _LINE] for at in range(0, len(completion.sequence), _LINE)]
         return "\n".join([f">{header}", *lines, ""])
 
-    def facts_of(self, completion: "Completion") -> dict[str, Any]:
+    def facts_of(self, completion: "Completion", hit: "Hit | None") -> dict[str, Any]:
         """A completion for programs."""
         return {
             "id": completion.record.id,
@@ -223,6 +235,9 @@ class _Run:
             "mean_log_prob": completion.mean_log_prob,
             "perplexity": completion.perplexity,
             "score": completion.score,
+            **(
+                {"screen_hit": hit and hit.id, "screen_identity": hit and hit.identity} if self.screening.screen else {}
+            ),
             **self.how,
         }
 
@@ -269,19 +284,19 @@ def _check_output(name: str, overwrite: bool) -> Path:
     return path
 
 
-def _write(path: Path, completions: Iterable["Completion"], run: _Run) -> None:
+def _write(path: Path, completions: Iterable[tuple["Completion", "Hit | None"]], run: _Run) -> None:
     from openankh.files import atomic_file
 
     with atomic_file(path) as file:
-        for completion in completions:
-            file.write(run.fasta(completion).encode())
+        for completion, hit in completions:
+            file.write(run.fasta(completion, hit).encode())
 
 
-def _print_json(completions: Iterable["Completion"], run: _Run) -> None:
+def _print_json(completions: Iterable[tuple["Completion", "Hit | None"]], run: _Run) -> None:
     """A list, each completion printed as soon as it is there."""
     with _list_printed() as put:
-        for completion in completions:
-            put(json_text.dumps(run.facts_of(completion), ensure_ascii=False))
+        for completion, hit in completions:
+            put(json_text.dumps(run.facts_of(completion, hit), ensure_ascii=False))
 
 
 @contextmanager
@@ -304,6 +319,8 @@ def _report(run: _Run, output: str | None, json: bool, quiet: bool) -> None:
     if run.options.stretch.is_free and run.num_ended < run.num_completions:
         cut = run.num_completions - run.num_ended
         report.note(f"{cut:,} of {run.num_completions:,} completions were not ended by the model but cut", quiet=quiet)
+    if run.screening.screen is not None:
+        report.note(run.screening.summary, quiet=quiet)
     where = output or "standard output"
     report.note(
         f"{where}: {run.num_completions:,} completions of {run.num_proteins:,} proteins, {run.num_residues:,} residues "
@@ -319,6 +336,7 @@ def _report(run: _Run, output: str | None, json: bool, quiet: bool) -> None:
             "residues_written": run.num_residues,
             "ended": run.num_ended,
             "mean_log_prob": mean,
+            **({"screen_hits": run.screening.num_hits} if run.screening.screen else {}),
             **run.how,
             "device": str(run.loaded.device),
             "seconds": round(seconds, 3),

@@ -1,7 +1,7 @@
 """Completions: proteins of which a beginning is kept and the rest is written.
 
-`[S2S]` models continue a prefix to an exact length or until `</s>` (Ankh3 paper, sequence completion); the others write
-residues behind sentinels (Ankh paper, generation).
+`[S2S]` models continue a prefix to an exact length or until `</s>` (Ankh3 paper, sequence completion), and so do others
+that were adapted to it; those that were not write residues behind sentinels (Ankh paper, generation).
 """
 
 import math
@@ -23,6 +23,7 @@ from openankh.generation.reader import Reader
 from openankh.generation.residue_rules import with_end
 from openankh.generation.script import Script
 from openankh.generation.stretch import Span
+from openankh.generation.windows import Windows
 from openankh.generation.writer import MOST_ROWS, write
 from openankh.vocab import EOS, PAD, Vocab
 
@@ -79,7 +80,7 @@ class Completer:
 
     def complete(self, records: Iterable[Record]) -> Iterator[Completion]:
         """All completions of each record, in order; records are taken as they are needed."""
-        if self.task == "s2s":
+        if self.task != "sentinels":
             yield from self._continued(records)
             return
         queue = iter(records)
@@ -107,7 +108,7 @@ class Completer:
         return seed_of(self._options.seed, record.sequence[: span.kept].encode())
 
     def _continued(self, records: Iterable[Record]) -> Iterator[Completion]:
-        """By `[S2S]`: the encoder reads what is kept, the decoder writes the rest."""
+        """The encoder reads what is kept, behind `[S2S]` unless it is plain, the decoder writes the rest."""
         taken: deque[tuple[Record, Span]] = deque()
         failures: list[UserError] = []
 
@@ -143,7 +144,8 @@ class Completer:
             mask_of=numbers,
             required=rules.required_ids(vocab),
         )
-        inputs = np.concatenate([[vocab.prefix_id("[S2S]")], self._shown(record, span), [EOS]])
+        front = [vocab.prefix_id("[S2S]")] if self.task == "s2s" else []
+        inputs = np.concatenate([front, self._shown(record, span), [EOS]]).astype(np.int64)
         return Job(inputs, script, self._options.num, self._seed(record, span))
 
     def _completion(self, record: Record, span: Span, number: int, written: Written) -> Completion:
@@ -153,9 +155,12 @@ class Completer:
     def _filled(self, records: Sequence[Record]) -> Iterator[Completion]:
         """By sentinels, window by window; what comes after the first belongs to each completion alone."""
         spans = [self._span(record) for record in records]
-        fillings = [[self._empty(record, span)] for record, span in zip(records, spans, strict=True)]
-        while any(len(filling.gaps) for several in fillings for filling in several):
-            fillings = self._next_window(fillings)
+        options = self._options
+        windows = Windows(
+            self._reader, self._vocab, self._width, options.rules, options.method, options.window, self._rows
+        )
+        empty = [self._empty(record, span) for record, span in zip(records, spans, strict=True)]
+        fillings = windows.fill(empty, options.num)
         for record, span, several in zip(records, spans, fillings, strict=True):
             for number, filling in enumerate(several, start=1):
                 log_probs = filling.log_probs[span.kept :]
@@ -167,23 +172,6 @@ class Completer:
         ids[: span.kept] = self._shown(record, span)
         required = self._options.rules.required_ids(self._vocab)
         return Filling(ids, np.zeros(len(ids)), self._seed(record, span), 0, required)
-
-    def _next_window(self, fillings: Sequence[Sequence[Filling]]) -> list[list[Filling]]:
-        options, window = self._options, min(self._options.window, self._vocab.num_sentinels)
-        open_ones = [filling for several in fillings for filling in several if len(filling.gaps)]
-        nums = {id(several[0]): options.num if len(several) < options.num else 1 for several in fillings}
-        jobs = [
-            filling.job(self._vocab, options.rules, self._width, window, nums.get(id(filling), 1))
-            for filling in open_ones
-        ]
-        found = iter(write(self._reader, jobs, options.method, self._rows))
-
-        def next_of(filling: Filling) -> list[Filling]:
-            if not len(filling.gaps):
-                return [filling]
-            return [filling.filled(written, window, filling.sample + n) for n, written in enumerate(next(found))]
-
-        return [[new for filling in several for new in next_of(filling)] for several in fillings]
 
 
 def _task_of(options: CompletionOptions, vocab: Vocab) -> str:

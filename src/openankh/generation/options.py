@@ -8,8 +8,8 @@ from openankh.generation.method import Method
 from openankh.generation.residue_rules import ResidueRules
 from openankh.generation.stretch import Stretch
 
-Task = Literal["auto", "s2s", "sentinels"]
-TASKS: tuple[Task, ...] = ("auto", "s2s", "sentinels")
+Task = Literal["auto", "s2s", "plain", "sentinels"]
+TASKS: tuple[Task, ...] = ("auto", "s2s", "plain", "sentinels")
 
 WINDOW = 115
 """Sentinels shown together: as many as Ankh's vocabulary has, less one."""
@@ -22,8 +22,9 @@ class CompletionOptions:
     """How proteins are completed.
 
     `num`: completions of each protein. `seed`: what is drawn is a function of it, the prompt and the completion's
-    number. `task`: `s2s` continues behind the prefix `[S2S]`, `sentinels` writes residues behind sentinels, at most
-    `window` at a time, which needs an exact length; auto is s2s where the model has the prefix. `max_rows`: what is
+    number. `task`: `s2s` continues what stands behind the prefix `[S2S]`, `plain` does without a prefix, as models
+    without one do that were adapted to a family, `sentinels` writes residues behind sentinels, at most `window` at a
+    time, which needs an exact length; auto is s2s where the model has the prefix, else sentinels. `max_rows`: what is
     written at a time. Raises UserError for what makes no sense.
     """
 
