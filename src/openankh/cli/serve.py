@@ -20,7 +20,7 @@ _LIMITS = Group("Limits", sort_key=3)
 TOKEN = "OPENANKH_TOKEN"
 """The environment variable that may hold the token."""
 
-_EXTRA = ("fastapi", "uvicorn", "httptools", "orjson", "prometheus_client")
+_EXTRA = ("fastapi", "uvicorn", "httptools", "orjson", "prometheus_client", "jinja2")
 
 Host = Annotated[
     str, Parameter(group=_WHERE, help="The address; any other than this machine's own is refused without a token.")

@@ -13,8 +13,8 @@ from openankh.serve.engine import Engine
 from openankh.serve.jobs import Jobs
 from openankh.serve.meters import Metering, Meters
 from openankh.serve.model_host import ModelHost
-from openankh.serve.predictors import ServedPredictor
 from openankh.serve.pages.reception import Reception, add_pages, make_reception
+from openankh.serve.predictors import ServedPredictor
 from openankh.serve.problems import add_problem_handlers
 from openankh.serve.request_body import RequestBody
 from openankh.serve.response_headers import ResponseHeaders

@@ -58,7 +58,8 @@ class Settings:
     """All that `create_app` and `serve` need to know.
 
     `token`: asked of every request but liveness; None asks for none. `batch_tokens`: of a batch, None for as many as
-    serve the device. `threads`: of the model, None for one a core. Raises UserError for an address open to others
+    serve the device. `threads`: of the model, None for one a core. `results`: where the page keeps what it was asked,
+    None for the user's cache. Raises UserError for an address open to others
     without a token.
     """
 
@@ -74,6 +75,7 @@ class Settings:
     threads: int | None = None
     predictors: tuple[NamedFolder, ...] = ()
     searched: tuple[NamedFolder, ...] = ()
+    results: Path | None = None
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

@@ -1,0 +1,1 @@
+"""The page: proteins pasted or dropped, and all that the models here say of them, server-rendered."""
