@@ -17,7 +17,7 @@ _INK = "#010203"
 _DESIGNS = ("#2F8FD0", "#E08A00", "#9A6BD0", "#D8553A")
 _CONTROLS = ("#C65B9B", "#8C7A3E", "#5F9E57")
 _HELD_OUT, _SHUFFLED = "#00A08A", "#8A8F98"
-_WIDTH = 6.4
+_WIDTH = 4.8
 _SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -143,7 +143,7 @@ def _entropies(figure: Any, judgement: Judgement, colours: dict[str, str]) -> No
 
 
 def _composition(figure: Any, judgement: Judgement, colours: dict[str, str]) -> None:
-    figure.set_size_inches(_WIDTH, 3.3 + 0.2 * ((len(judgement.sets) + 2) // 3))
+    figure.set_size_inches(_WIDTH, 2.9 + 0.2 * (len(judgement.sets) // 2))
     axes = figure.subplots()
     order = np.argsort(-judgement.natural_shares_20)
     axes.axhline(0, color=_INK, linewidth=0.8)
@@ -152,13 +152,13 @@ def _composition(figure: Any, judgement: Judgement, colours: dict[str, str]) -> 
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios_20 = np.log2(each.shares_20 / judgement.natural_shares_20)[order]
         places = np.arange(20) + 0.5 * ((number + 0.5) / len(sets) - 0.5)
-        axes.plot(places, np.clip(ratios_20, -3, 3), "o", markersize=4, color=colours[each.name], label=each.name)
+        axes.plot(places, np.clip(ratios_20, -3, 3), "o", markersize=3.5, color=colours[each.name], label=each.name)
     reach = max(0.5, *np.abs(axes.get_ylim()))  # no difference looks large for want of a larger one
     axes.set_ylim(-reach, reach)
     axes.set_xticks(range(20), [AMINO_ACIDS[place] for place in order])
     axes.set_ylabel("log2 of the share over the natural one")
     axes.set_xlabel("amino acid, the most common of the family first")
-    figure.legend(loc="outside upper center", ncols=min(3, len(sets)), frameon=False, fontsize=9.5)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=9.5)
 
 
 _FIGURES: dict[str, Draw] = {

@@ -30,8 +30,11 @@ table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabu
 th, td { padding: .35rem .7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: var(--ground) }
 tbody tr:nth-child(even) > * { background: var(--row) } tbody tr:last-child > * { border-bottom: 0 }
-figure { margin: 1rem 0 1.8rem } figure svg { width: 100%; height: auto; display: block }
-code { font-size: .9em } details { margin-top: 2rem } li { margin: .3rem 0 }
+figure { margin: 1rem 0 1.8rem } figure svg { width: 100%; max-width: 40rem; height: auto; display: block }
+details { margin-top: 2rem } li { margin: .3rem 0 } summary { cursor: pointer }
+@media (max-width: 34rem) {
+  th, td { padding: .3rem .45rem } th:first-child { white-space: normal; min-width: 6.5rem }
+}
 """
 
 _CAPTIONS = {
