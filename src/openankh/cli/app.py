@@ -9,6 +9,7 @@ VERBS = {
     "search": "The nearest proteins of each query by their embeddings, with their labels.",
     "finetune": "A head learned from labelled proteins, kept as an artifact.",
     "predict": "What an artifact says of each protein, with probabilities.",
+    "benchmark": "Models on downstream tasks, with baselines and controls: one table, one plot.",
     "complete": "Proteins of which a beginning is kept and the rest is written by the model.",
     "design": "New proteins: of a family, of one protein, or mutants that a score or a predictor prefers.",
     "score": "What a model makes of variants of a protein: substitutions, insertions, deletions.",

@@ -97,6 +97,12 @@ class Cath:
             raise UserError(f"{data}: no such folder; give the one that holds {LOOKUP}.csv.gz")
         return cls({name: Domains.read(folder / f"{name}.csv.gz") for name in (VALIDATION, TEST, LOOKUP)})
 
+    def limited(self, limit: int | None) -> "Cath":
+        """With at most so many domains of each set, always the same ones, for quick trials."""
+        if limit is None:
+            return self
+        return Cath({name: domains.drawn(limit) for name, domains in self.sets.items()})
+
     @property
     def lookup(self) -> Domains:
         """What is searched."""
@@ -124,13 +130,20 @@ class Cath:
 
 
 def run_cath(
-    model: LoadedModel, data: Path, *, compare: bool = False, num_random: int = 3, watcher: Watcher = SILENT
+    model: LoadedModel,
+    data: Path,
+    *,
+    compare: bool = False,
+    num_random: int = 3,
+    watcher: Watcher = SILENT,
+    limit: int | None = None,
 ) -> CathResult:
     """Measure a model on CATH; with `compare` every layer, pooled by mean and by maximum, on val200 first.
 
     `num_random` models of the same shape with random weights are a control; none for 100 million parameters and more.
+    `limit` takes no more domains of each set, for quick trials.
     """
-    cath = Cath.read(data)
+    cath = Cath.read(data).limited(limit)
     kinds = _vectors_of(cath, model, compare, watcher)
     protocol = Choice(model.model.config.num_encoder_layers, "mean")
     compared = {choice: cath.accuracy(VALIDATION, cath.hits(VALIDATION, found)) for choice, found in kinds.items()}

@@ -62,6 +62,14 @@ class Domains:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def drawn(self, number: int) -> "Domains":
+        """At most so many of them, always the same ones."""
+        if number >= len(self):
+            return self
+        chosen = np.sort(np.random.default_rng(0).permutation(len(self))[:number])
+        ids, sequences = ((tuple(values[at] for at in chosen)) for values in (self.ids, self.sequences))
+        return Domains(ids, sequences, self.codes[chosen])
+
     @cached_property
     def identities(self) -> Identities:
         """What tells the domains apart."""

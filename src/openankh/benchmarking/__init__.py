@@ -1,0 +1,1 @@
+"""Benchmarks: tasks x models x heads x seeds, beside baselines, controls and what was published."""
