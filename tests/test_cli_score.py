@@ -15,6 +15,7 @@ from generation_samples import draw_records, small_model, vocab_of
 from openankh import cli
 from openankh.checkpoint import save_model
 from openankh.provenance import Provenance
+from openankh.tasks.metrics import spearman
 
 PROTEIN = draw_records(1, 24, 24, seed=5)[0].sequence
 
@@ -106,6 +107,23 @@ def test_json_sums_up_the_run(models: dict[str, str], tmp_path: Path, capsys: py
     assert facts["variants"] == 24 * 19 and facts["method"] == "wild-type-marginal" and facts["model"] == models["ankh"]
 
 
+def test_measured_effects_tell_how_well_the_scores_agree(
+    models: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = {letter: "W" if letter != "W" else "A" for letter in PROTEIN}
+    variants = [f"{letter}{place}{new[letter]}" for place, letter in enumerate(PROTEIN, start=1)]
+    rows = [f"{variant},{number if number != 2 else ''}" for number, variant in enumerate(variants)]
+    table = write_table(tmp_path / "in.csv", "mutant,fitness", *rows)
+    words = (PROTEIN, "--mutations", table, "--measured", "fitness", "-m", models["ankh"])
+    assert run(*words, "-o", tmp_path / "o.csv", "--json") == 0
+    found = json.loads(capsys.readouterr().out)["agreement"]
+    scored = [float(line.split(",")[2]) for line in (tmp_path / "o.csv").read_text().splitlines()[1:]]
+    kept = [place for place in range(len(rows)) if place != 2]
+    assert found["num"] == len(kept)
+    rho = spearman(np.array(scored)[kept], np.array(kept, float))
+    assert found["spearman"]["value"] == pytest.approx(rho, abs=1e-6)
+
+
 WRONG = "A" if PROTEIN[1] != "A" else "L"
 
 
@@ -127,6 +145,10 @@ WRONG = "A" if PROTEIN[1] != "A" else "L"
         (["mutant", "WT"], ["-o", "x.csv.gz"], "leave out .gz"),
         (["mutant", "WT"], ["--window", 2], "at least 8"),
         (["mutant", "WT"], ["--mutations", "gone.csv"], "gone.csv"),
+        (["mutant", "WT"], ["--measured", "fitness"], "in.csv: no column 'fitness'"),
+        (["mutant,fit", "WT,1", "WT,high"], ["--measured", "fit"], "in.csv, line 3: fit is 'high'; give a number"),
+        (["mutant,fit", "WT,1", "WT,"], ["--measured", "fit"], "fit has 1 numbers; at least 3"),
+        (["mutant", "WT"], ["--mutations", "WT1", "--measured", "fit"], "is one variant; name a table"),
     ],
 )
 def test_mistakes_are_one_line(

@@ -17,12 +17,16 @@ from openankh.cli.options import DEFAULT_MODEL, Device, Json, Model, Offline, Qu
 from openankh.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from openankh.fasta import Record
     from openankh.loaded import LoadedModel
     from openankh.scoring.method import ScoringOptions
     from openankh.scoring.scan import Scan
     from openankh.scoring.scorer import Score
     from openankh.scoring.variant import Variant
+    from openankh.tasks.effect_agreement import EffectAgreement
     from openankh.tasks.table import Table
     from openankh.vocab import Vocab
 
@@ -51,6 +55,12 @@ Mutations = Annotated[
 ]
 AllSingles = Annotated[
     bool, Parameter(negative=(), group=_WHAT, help="All single substitutions; what is done where nothing else is said.")
+]
+Measured = Annotated[
+    str | None,
+    Parameter(
+        group=_WHAT, help="A column of TABLE with measured effects, higher is fitter: tells how well scores agree."
+    ),
 ]
 MethodChoice = Annotated[
     Literal["masked-marginal", "wild-type-marginal", "pseudo-log-likelihood", "likelihood"],
@@ -88,6 +98,7 @@ def score(
     *,
     mutations: Mutations = None,
     all_singles: AllSingles = False,
+    measured: Measured = None,
     method: MethodChoice = "masked-marginal",
     window: WindowSize = 1022,
     background: BackgroundChoice = "protein",
@@ -114,6 +125,8 @@ def score(
 
     options = ScoringOptions(method, window, background)
     _check_choices(mutations, all_singles, plot, layout, output, json)
+    if measured is not None and mutations is None:
+        raise UserError("--measured: is a column of a table; name the table with --mutations")
     paths = {name: _check_output(name, overwrite) for name in (output, plot) if name is not None}
     if len(paths) < (output is not None) + (plot is not None):
         raise UserError(f"{output}: named for the table and for the plot; give each its own name")
@@ -122,15 +135,18 @@ def score(
 
     _require_source(wild_type)
     table = _table(mutations)
+    effects = None if measured is None else _effects(mutations, table, measured)
     loaded = load(model, device, precision=precision, trust_pickle=trust_pickle, offline=offline)
     record = _wild_type(wild_type, loaded.vocab)
     run = _Run(loaded, options, record, time.perf_counter())
     target = None if output is None else paths[output]
+    agreement = None
     if mutations is None:
         num = _scan(run, target, None if plot is None else paths[plot], layout, quiet)
     else:
-        num = _score_table(run, mutations, table, target, quiet)
-    _report(run, num, output, plot, json, quiet)
+        scores = _score_table(run, mutations, table, target, quiet)
+        num, agreement = len(scores), None if effects is None else _agreement(scores, effects, quiet)
+    _report(run, num, output, plot, agreement, json, quiet)
 
 
 @dataclass(frozen=True)
@@ -159,8 +175,8 @@ def _scan(run: _Run, target: Path | None, plot: Path | None, layout: str, quiet:
     return sum(1 for _ in scan)
 
 
-def _score_table(run: _Run, text: str, table: "Table | None", target: Path | None, quiet: bool) -> int:
-    """The variants of a table, or the one that was given, how many there are."""
+def _score_table(run: _Run, text: str, table: "Table | None", target: Path | None, quiet: bool) -> list["Score"]:
+    """The variants of a table, or the one that was given."""
     variants = _variants(text, table, run.record.sequence)
     with report.progress("scoring", unit="inputs", quiet=quiet) as bar:
         scorer = run.loaded.scorer(run.options, lambda done, total: bar.reach(done, total=total))
@@ -169,7 +185,27 @@ def _score_table(run: _Run, text: str, table: "Table | None", target: Path | Non
         except UserError as error:
             raise _of_table(error, table) from None
     _write(target, _table_rows(scores, table, run.options.method))
-    return len(scores)
+    return scores
+
+
+def _effects(mutations: str | None, table: "Table | None", column: str) -> "NDArray[np.float64]":
+    from openankh.tasks.effect_agreement import measured_effects
+
+    if table is None:
+        raise UserError(f"--measured: {mutations} is one variant; name a table with --mutations")
+    return measured_effects(table, column)
+
+
+def _agreement(scores: "Sequence[Score]", effects: "NDArray[np.float64]", quiet: bool) -> "EffectAgreement":
+    """How well scores agree with what was measured; told in one line."""
+    import numpy as np
+
+    from openankh.tasks.effect_agreement import effect_agreement
+
+    found = effect_agreement(np.array([each.raw for each in scores]), effects)
+    rho, area = (f"{each.value:.3f} ({each.low:.3f} to {each.high:.3f})" for each in (found.spearman, found.area))
+    report.note(f"{found.num:,} measured: Spearman's correlation {rho}, area under the ROC curve {area}", quiet=quiet)
+    return found
 
 
 def _check_choices(
@@ -301,7 +337,15 @@ def _write(path: Path | None, rows: Iterable[list[str]]) -> None:
         file.write(text.getvalue().encode())
 
 
-def _report(run: _Run, num: int, output: str | None, plot: str | None, json: bool, quiet: bool) -> None:
+def _report(
+    run: _Run,
+    num: int,
+    output: str | None,
+    plot: str | None,
+    agreement: "EffectAgreement | None",
+    json: bool,
+    quiet: bool,
+) -> None:
     seconds = time.perf_counter() - run.start
     where = output or "standard output"
     report.note(
@@ -321,4 +365,6 @@ def _report(run: _Run, num: int, output: str | None, plot: str | None, json: boo
             "device": str(run.loaded.device),
             "seconds": round(seconds, 3),
         }
+        if agreement is not None:
+            facts["agreement"] = agreement
         report.result(facts, as_json=True)
