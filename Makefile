@@ -6,11 +6,12 @@
 PYTHON ?= python3
 JOBS ?= 2
 PIP_ARGS ?=
+DATA ?= ../shared/data
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_ARGS)
 CHECKED := $(wildcard src tests benchmarks tools)
 
-.PHONY: help demo test check bench bench-embed campaign campaign-training parity generate clean
+.PHONY: help demo test check bench bench-embed campaign campaign-training parity generate predictors clean
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +24,7 @@ help:
 	@echo "make campaign-training  kill training 150 times, resume it, compare all bits, write benchmarks/TRAINING_KILLS.md"
 	@echo "make parity  hold networks of the published widths to transformers, write benchmarks/PARITY.md"
 	@echo "make generate  write what transformers writes, token for token, and faster: the tables of benchmarks/GENERATE.md"
+	@echo "make predictors  train the predictors of the package anew on the bundled model; DATA=../shared/data names the data"
 	@echo "make clean   remove .venv and all caches"
 
 demo: .venv/demo.stamp
@@ -49,6 +51,9 @@ parity: .venv/dev.stamp
 generate: .venv/dev.stamp
 	$(BIN)/python benchmarks/generation_parity.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_generate.py
+
+predictors: .venv/dev.stamp
+	$(BIN)/python tools/train_predictors.py --data $(DATA)
 
 campaign: .venv/dev.stamp
 	$(BIN)/python benchmarks/campaigns

@@ -19,7 +19,14 @@ TREES = {path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text(encoding=
 ADDRESSES = {
     "cyclopts": ("cli/",),
     "rich": ("cli/", "demo/", "pretraining/progress.py"),
-    "matplotlib": ("demo/", "ablation/plot.py", "benchmarking/plot.py", "judging/figures.py", "scoring/heatmap.py"),
+    "matplotlib": (
+        "demo/",
+        "ablation/plot.py",
+        "benchmarking/plot.py",
+        "judging/figures.py",
+        "scoring/heatmap.py",
+        "tasks/pictures/",
+    ),
     "sklearn": ("demo/",),
     "faiss": ("search/",),
     "h5py": ("store/", "demo/"),

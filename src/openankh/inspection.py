@@ -1,4 +1,4 @@
-"""Tells what a file or folder is (a model, a corpus, embeddings, a training run, FASTA) and its main facts."""
+"""Tells what a file or folder is (model, corpus, embeddings, training run, predictor, FASTA) and its main facts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,9 +27,10 @@ from openankh.vocab import Vocab
 from openankh.weight_files import Part, weight_files
 
 RUN, RUN_RECORD = "openankh-run", "run.json"
+PREDICTOR, PREDICTOR_RECORD = "openankh-predictor", "artifact.json"
 
 OnBytes = Callable[[int], None]
-_KNOWN = "a model, a corpus, embeddings, a training run or FASTA"
+_KNOWN = "a model, a corpus, embeddings, a training run, a predictor or FASTA"
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ def inspect(path: str, on_bytes: OnBytes | None = None) -> Finding:
 def _inspect_folder(folder: Path) -> Finding:
     if (folder / RUN_RECORD).is_file():
         return _inspect_run(folder)
+    if (folder / PREDICTOR_RECORD).is_file():
+        return _inspect_predictor(folder)
     if (folder / "state.json").is_file():
         raise UserError(
             f"{folder}: a checkpoint inside a training run; give the run's folder, or its best/ for the model"
@@ -70,7 +73,7 @@ def _inspect_folder(folder: Path) -> Finding:
     if (folder / "config.json").is_file():
         return _inspect_model(locate(folder))
     if not (folder / MANIFEST_NAME).is_file():
-        raise UserError(f"{folder}: no {_KNOWN}; it holds neither {MANIFEST_NAME} nor config.json nor {RUN_RECORD}")
+        raise UserError(f"{folder}: no {_KNOWN}; it has neither {MANIFEST_NAME} nor config.json nor {RUN_RECORD}")
     kind = manifest_format(folder / MANIFEST_NAME)
     if kind == CORPUS:
         return _inspect_corpus(folder)
@@ -247,6 +250,36 @@ def _inspect_run(folder: Path) -> Finding:
         "corpus_fingerprint": record.get("corpus_fingerprint"),
     }
     return Finding("training run", str(folder), facts)
+
+
+def _inspect_predictor(folder: Path) -> Finding:
+    """A folder of `openankh finetune`: what it predicts, by which head on which model, and how well."""
+    record = read_json_object(folder / PREDICTOR_RECORD)
+    try:
+        if record["format"] != PREDICTOR:
+            raise KeyError(PREDICTOR)
+        head, target, origin, rows = (record[name] for name in ("head", "target", "origin", "preprocessing"))
+        lora = f"LoRA of rank {record['lora']['r']}" if "lora" in record else ""
+        facts: dict[str, Any] = {
+            "task": origin["task"],
+            "title": origin["title"],
+            "unit": head["unit"],
+            "target": target["kind"],
+            "labels": target.get("names", []),
+            "head": head["name"],
+            "mode": "full" if "encoder" in record else lora or "frozen",
+            "base_model": rows["model"],
+            "base_sha256": rows["model_sha256"],
+            "rows": {name: rows[name] for name in ("layer", "pool", "prefix", "precision")},
+            "splits": origin["splits"],
+            "weights_sha256": record["weights_sha256"],
+            "code_version": record["openankh"],
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{folder / PREDICTOR_RECORD}: not of a predictor ({error}); train or copy it again") from None
+    metrics = read_json_object(folder / "metrics.json") if (folder / "metrics.json").is_file() else {}
+    num_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return Finding("predictor", str(folder), {**facts, "metrics": metrics, "num_bytes": num_bytes})
 
 
 def _last_validation(lines: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,9 +15,10 @@ from openankh.errors import UserError
 
 if TYPE_CHECKING:
     from openankh.lookup.watching import Watcher
+    from openankh.tasks.cached_states import RowSource
     from openankh.tasks.examples import TaskData
-    from openankh.tasks.finetuning import Finetuned
-    from openankh.tasks.fitting import Epoch
+    from openankh.tasks.finetuning import BaseModel, Finetuned, HeadChoice
+    from openankh.tasks.fitting import Epoch, FitOptions
 
 _DATA = Group("What is learned", sort_key=1)
 _HEAD = Group("How it is learned", sort_key=2)
@@ -45,8 +47,12 @@ Unknown = Annotated[
     Literal["error", "x"], Parameter(group=_DATA, help="Of a table: letters that are no residues, refused or read X.")
 ]
 HeadName = Annotated[
-    Literal["linear", "mlp", "convbert", "light-attention"] | None,
-    Parameter(name="--head", group=_HEAD, help="linear for pairs, else convbert as published, if none is named."),
+    Literal["linear", "mlp", "convbert", "light-attention", "attention"] | None,
+    Parameter(
+        name="--head",
+        group=_HEAD,
+        help="linear for pairs, else convbert as published, if none is named; attention: contacts from attention maps.",
+    ),
 ]
 Epochs = Annotated[int | None, Parameter(group=_HEAD, help="At most so many; at least 5 and 1,500 steps if not given.")]
 BatchSize = Annotated[int, Parameter(group=_HEAD, help="Proteins of a step.")]
@@ -61,8 +67,16 @@ Seed = Annotated[
     tuple[int, ...], Parameter(name="--seed", group=_HEAD, negative=(), help="Repeat for several; the best is kept.")
 ]
 Layer = Annotated[int, Parameter(group=_HEAD, help="The layer whose rows the head reads, as in openankh embed.")]
+Mode = Annotated[
+    Literal["frozen", "lora", "full"],
+    Parameter(group=_LORA, help="frozen: the head alone; lora: small matrices beside it; full: the whole encoder."),
+]
+EncoderRate = Annotated[
+    float | None,
+    Parameter(group=_LORA, help="The encoder's learning rate at its highest; else 1e-4 in full, the head's with LoRA."),
+]
 LoraRank = Annotated[
-    int | None, Parameter(name="--lora", group=_LORA, help="Train the encoder too, by LoRA of this rank, as 16.")
+    int | None, Parameter(name="--lora", group=_LORA, help="LoRA's rank, 16 if none is given; it means --mode lora.")
 ]
 LoraAlpha = Annotated[float, Parameter(group=_LORA, help="What is added is weighed by this over the rank.")]
 LoraTargets = Annotated[str, Parameter(group=_LORA, help="The projections it is added to: of q, k, v, o.")]
@@ -92,6 +106,8 @@ def finetune(
     seed: Seed = (0,),
     layer: Layer = -1,
     cache: Cache = None,
+    mode: Mode = "frozen",
+    encoder_rate: EncoderRate = None,
     lora: LoraRank = None,
     lora_alpha: LoraAlpha = 16.0,
     lora_targets: LoraTargets = "q,v",
@@ -105,38 +121,88 @@ def finetune(
 ) -> None:
     """A head learned from labelled proteins on the rows of a model.
 
-    Rows of the frozen model are computed once and kept; heads of any kind are then trained without it. With --lora the
-    encoder learns too. The artifact is read back and must say the same, bit for bit.
+    Rows of the frozen model are computed once and kept; heads of any kind are then trained without it. With --mode lora
+    or full the encoder learns too, in fp32 or with --precision bf16. The artifact is read back and must say the same,
+    bit for bit.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `openankh embed`
 
     from openankh.embedding.options import EmbedOptions
     from openankh.lookup.vector_kind import ModelAccess
-    from openankh.tasks.finetuning import BaseModel, HeadChoice, finetune_lora, save_finetuned, states_of
-    from openankh.tasks.finetuning import finetune as train
+    from openankh.tasks.finetuning import BaseModel, HeadChoice, save_finetuned
     from openankh.tasks.fitting import FitOptions
-    from openankh.tasks.lora import LoraConfig
     from openankh.tasks.own_rows import Columns
 
     _require_free(output, overwrite)
-    fit = FitOptions(epochs, batch_size, learning_rate, patience=patience, class_weights=class_weights)
+    tuning = _Tuning.of(mode, head, encoder_rate, lora, lora_alpha, lora_targets)
+    fit = FitOptions(epochs, batch_size, learning_rate, encoder_rate, patience=patience, class_weights=class_weights)
     seeds = _seeds(seed)
     found = _read(task, data, kind, Columns(sequence, label, split, unknown=unknown), offline, quiet)
     choice = HeadChoice(head or ("linear" if found.task.unit == "pair" else "convbert"))
     access = ModelAccess(device, trust_pickle, offline)
     base = BaseModel(model, layer, EmbedOptions(precision=precision), access, cache)
-    if lora is None:
-        with _watching(quiet) as watcher:
-            states = states_of(found, choice, base, watcher)
-        with _training(found.task.metric, quiet) as on_epoch:
-            made = train(found, choice, states, fit, seeds, on_epoch)
-    else:
-        added = LoraConfig(lora, lora_alpha, tuple(lora_targets.replace(" ", "").split(",")))
-        with _training(found.task.metric, quiet) as on_epoch:
-            made, states = finetune_lora(found, choice, base, added, fit, seeds, on_epoch)
+    made, states = _train(found, choice, base, tuning, fit, seeds, quiet)
     save_finetuned(made, output, found, states)
     report.note(f"{output}: read back, the same logits bit for bit", quiet=quiet)
     _tell(output, made, json)
+
+
+@dataclass(frozen=True)
+class _Tuning:
+    """Whether the encoder learns too, and how; `lora` is (rank, alpha, projections)."""
+
+    mode: str
+    lora: tuple[int, float, tuple[str, ...]] = (16, 16.0, ("q", "v"))
+
+    @classmethod
+    def of(
+        cls, mode: str, head: str | None, rate: float | None, rank: int | None, alpha: float, targets: str
+    ) -> "_Tuning":
+        """From the options; UserError for those that do not go together."""
+        if rank is not None and mode == "full":
+            raise UserError(
+                "--lora: does not go with --mode full, which trains the whole encoder; leave one of them out"
+            )
+        mode = "lora" if rank is not None else mode
+        if rate is not None and mode == "frozen":
+            raise UserError("--encoder-rate: the encoder stays as it is; add --mode lora or --mode full")
+        if head == "attention" and mode != "frozen":
+            raise UserError(f"--head attention: reads the model as it is; leave --mode {mode} out")
+        names = tuple(targets.replace(" ", "").split(","))
+        return cls(mode, (16 if rank is None else rank, alpha, names))
+
+
+def _train(
+    data: "TaskData",
+    choice: "HeadChoice",
+    base: "BaseModel",
+    tuning: _Tuning,
+    fit: "FitOptions",
+    seeds: tuple[int, ...],
+    quiet: bool,
+) -> "tuple[Finetuned, RowSource]":
+    """What was learned, in the mode that was chosen, and the rows it reads."""
+    from openankh.tasks.attention_learning import attention_rows, finetune_attention
+    from openankh.tasks.finetuning import finetune, finetune_full, finetune_lora, states_of
+    from openankh.tasks.lora import LoraConfig
+
+    metric = data.task.metric
+    if tuning.mode == "lora":
+        config = LoraConfig(*tuning.lora)
+        with _training(metric, quiet) as on_epoch:
+            return finetune_lora(data, choice, base, config, fit, seeds, on_epoch)
+    if tuning.mode == "full":
+        with _training(metric, quiet) as on_epoch:
+            return finetune_full(data, choice, base, fit, seeds, on_epoch)
+    if choice.name == "attention":
+        choice.config(data, width=1)
+        maps = attention_rows(base)
+        with _training(metric, quiet) as on_epoch:
+            return finetune_attention(data, maps, seeds, on_epoch), maps
+    with _watching(quiet) as watcher:
+        states = states_of(data, choice, base, watcher)
+    with _training(metric, quiet) as on_epoch:
+        return finetune(data, choice, states, fit, seeds, on_epoch), states
 
 
 def _require_free(output: Path, overwrite: bool) -> None:

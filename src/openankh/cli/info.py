@@ -19,7 +19,7 @@ def info(
     """What a file or folder is, or a model of that name, and its main facts.
 
     Knows models (also those of the hub, of which nothing is fetched), corpora, embeddings (folder, HDF5, Parquet, NPZ),
-    training runs and FASTA files.
+    training runs, predictors and FASTA files.
     """
     from openankh.inspection import inspect
 

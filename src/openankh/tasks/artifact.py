@@ -1,7 +1,8 @@
 """A trained predictor as a folder: weights, label names, preprocessing, the base model and its hash, metrics, card.
 
 `head.safetensors` holds the weights, `artifact.json` all else that predictions depend on, `metrics.json` how good they
-were, `README.md` the card, `adapter/` what LoRA adds to the model, in PEFT's layout. Nothing in it can run code.
+were, `README.md` the card, `adapter/` what LoRA adds to the model, in PEFT's layout, `encoder/` the encoder where all
+of it was trained, a model's folder. Nothing in it can run code.
 """
 
 import json
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from openankh import __version__
+from openankh.embedding.embedder import Embedder
 from openankh.errors import UserError
 from openankh.files import atomic_folder, sha256_of
 from openankh.json_file import read_json_object
@@ -29,15 +32,19 @@ from openankh.tasks.lora import LoraConfig, load_adapter, save_adapter
 from openankh.tasks.predictor import Predictor
 from openankh.tasks.space_json import space_from_json, space_to_json
 from openankh.tasks.target_space import TargetSpace
+from openankh.tasks.tuned_encoder import save_whole
 
 FORMAT, VERSION = "openankh-predictor", 1
 WEIGHTS, DESCRIPTION, METRICS, CARD = "head.safetensors", "artifact.json", "metrics.json", "README.md"
-ADAPTER = "adapter"
+ADAPTER, ENCODER = "adapter", "encoder"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What was learned, from what, and how: for people, and to do it again."""
+    """What was learned, from what, and how: for people, and to do it again.
+
+    `baselines`: what predictors that know less came to on the same proteins, {name: {split: {metric: interval}}}.
+    """
 
     task: str
     title: str
@@ -46,6 +53,7 @@ class Origin:
     splits: Mapping[str, int] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    baselines: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +66,10 @@ class Adapter:
 
 @dataclass(frozen=True, eq=False)
 class Artifact:
-    """A predictor, with all that turns sequences into its predictions; `metrics` are {split: {metric: interval}}."""
+    """A predictor, with all that turns sequences into its predictions; `metrics` are {split: {metric: interval}}.
+
+    `encoder` is what is to be written where the whole encoder was trained; `encoder_sha256` tells it after that.
+    """
 
     predictor: Predictor
     preprocessing: Preprocessing
@@ -66,6 +77,8 @@ class Artifact:
     metrics: Mapping[str, Any]
     folder: Path | None = None
     adapter: Adapter | None = None
+    encoder: Embedder | None = None
+    encoder_sha256: str = ""
 
     @property
     def config(self) -> HeadConfig:
@@ -96,12 +109,15 @@ def save_artifact(
     """
     with atomic_folder(folder) as draft:
         with open(draft / WEIGHTS, "wb") as file:
-            sha256 = write_tensors(artifact.predictor.weights(), file)
+            sha256 = write_tensors({name: _narrow(each) for name, each in artifact.predictor.weights().items()}, file)
         facts = _facts(artifact, sha256)
         if artifact.adapter:
             pre = artifact.preprocessing
             save_adapter(draft / ADAPTER, artifact.adapter.weights, artifact.adapter.config, pre.model)
             facts["lora"] = {**asdict(artifact.adapter.config), "sha256": sha256_of(draft / ADAPTER / LORA_WEIGHTS)}
+        if artifact.encoder:
+            pre = artifact.preprocessing
+            facts["encoder"] = {"sha256": save_whole(artifact.encoder, draft / ENCODER, f"{pre.model}, fine-tuned")}
         (draft / DESCRIPTION).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         (draft / METRICS).write_text(json.dumps(artifact.metrics, indent=2, ensure_ascii=False) + "\n", "utf-8")
         (draft / CARD).write_text(card(folder.name, facts, artifact.metrics), encoding="utf-8")
@@ -145,6 +161,7 @@ def load_artifact(folder: Path | str) -> Artifact:
         origin = Origin(**{**facts["origin"], "notes": tuple(facts["origin"].get("notes", ()))})
         sha256 = str(facts["weights_sha256"])
         lora = _lora_config(facts["lora"]) if "lora" in facts else None
+        encoder_sha256 = str(facts["encoder"]["sha256"]) if "encoder" in facts else ""
     except (KeyError, TypeError, ValueError, AttributeError, AssertionError, RuntimeError) as error:
         line = " ".join(str(error).split())[:100]
         raise UserError(
@@ -153,7 +170,13 @@ def load_artifact(folder: Path | str) -> Artifact:
     _load_weights(predictor, folder / WEIGHTS, sha256)
     metrics = read_json_object(folder / METRICS) if (folder / METRICS).is_file() else {}
     adapter = _adapter(folder / ADAPTER, lora, facts["lora"]["sha256"]) if lora else None
-    return Artifact(predictor.eval(), preprocessing, origin, metrics, folder, adapter)
+    return Artifact(predictor.eval(), preprocessing, origin, metrics, folder, adapter, None, encoder_sha256)
+
+
+def _narrow(tensor: Tensor) -> Tensor:
+    """The same numbers in half the room, where they all fit fp16 exactly."""
+    half = tensor.half()
+    return half if torch.equal(half.to(tensor.dtype), tensor) else tensor
 
 
 def _facts(artifact: Artifact, weights_sha256: str) -> dict[str, Any]:

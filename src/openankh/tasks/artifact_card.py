@@ -15,7 +15,10 @@ _TARGETS = {
 
 def card(name: str, facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     """Markdown, from what `artifact.json` and `metrics.json` hold."""
-    return "\n\n".join([f"# {name}", *_what(facts), *_figures(metrics), *_made_of(facts), *_use(name)]) + "\n"
+    return (
+        "\n\n".join([f"# {name}", *_what(facts), *_figures(metrics), *_beside(facts), *_made_of(facts), *_use(name)])
+        + "\n"
+    )
 
 
 def _what(facts: Mapping[str, Any]) -> list[str]:
@@ -45,10 +48,26 @@ def _figures(metrics: Mapping[str, Any]) -> list[str]:
     return ["## How well", "\n".join([*header, *rows]), note]
 
 
+def _beside(facts: Mapping[str, Any]) -> list[str]:
+    """What predictors that know less came to on the same proteins."""
+    rows = [
+        f"| {_plain(name)} | {split} | {metric} | {found['value']:.4f} | {found['low']:.4f} to {found['high']:.4f} |"
+        for name, splits in facts["origin"].get("baselines", {}).items()
+        for split, measured in splits.items()
+        for metric, found in measured.items()
+        if found["value"] is not None
+    ]
+    if not rows:
+        return []
+    header = ["| baseline | split | metric | value | 95 % interval |", "|---|---|---|---|---|"]
+    return ["## Beside what knows less", "\n".join([*header, *rows])]
+
+
 def _made_of(facts: Mapping[str, Any]) -> list[str]:
     origin, pre = facts["origin"], facts["preprocessing"]
     splits = ", ".join(f"{name} {num:,}" for name, num in origin["splits"].items())
     how = f"with LoRA of rank {facts['lora']['r']} (`adapter/`)" if "lora" in facts else "frozen"
+    how = "trained as a whole (`encoder/`)" if "encoder" in facts else how
     rows = "rows of residues" if pre["pool"] == "residues" else "pooled rows"
     lines = [
         f"- base model `{_plain(pre['model'])}` (SHA-256 `{pre['model_sha256']}`), {how}; layer {pre['layer']}, "

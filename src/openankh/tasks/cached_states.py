@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,10 @@ _PREFIXES: Mapping[str, Prefix] = {"": "none", "[NLU]": "nlu", "[S2S]": "s2s"}
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How proteins become the rows that a head reads: which model, and what of it. `prefix` is the piece itself."""
+    """How proteins become the rows that a head reads: which model, and what of it. `prefix` is the piece itself.
+
+    `reads`: the states of a layer, or the attention maps of all layers.
+    """
 
     model: str
     model_sha256: str
@@ -40,6 +43,7 @@ class Preprocessing:
     precision: Precision
     dtype: Dtype
     width: int
+    reads: Literal["states", "attention"] = "states"
 
     @classmethod
     def of(cls, model: ProteinEmbedder) -> "Preprocessing":

@@ -11,16 +11,17 @@ from openankh.errors import UserError
 from openankh.lookup.protein_embedder import ProteinEmbedder, load_protein_embedder
 from openankh.lookup.vector_kind import ModelAccess, VectorKind
 from openankh.lookup.watching import SILENT, Watcher
+from openankh.precision import Precision
 from openankh.store import Pool
 from openankh.tasks.artifact import Adapter, Artifact, Origin, require_same_rows, save_artifact
 from openankh.tasks.cached_states import STORED, CachedStates, RowSource, cached_states
 from openankh.tasks.evaluation import Measured
 from openankh.tasks.examples import TaskData
-from openankh.tasks.fitting import Epoch, FitOptions, Fitted, fit_head, measure, peak_rate
+from openankh.tasks.fitting import Epoch, FitOptions, Fitted, encoder_rate, fit_head, measure, peak_rate
 from openankh.tasks.heads.head import HeadConfig, HeadName, HeadPool
 from openankh.tasks.lora import LoraConfig
 from openankh.tasks.predicting import Predictions
-from openankh.tasks.predictor import row_pool
+from openankh.tasks.predictor import Predictor, row_pool
 from openankh.tasks.tuned_encoder import MergedEncoder, TunedEncoder
 
 _PROBES = 16
@@ -104,32 +105,67 @@ def finetune_lora(
     seeds: tuple[int, ...] = (0,),
     on_epoch: OnEpoch = lambda seed, epoch, num_epochs: None,
 ) -> tuple[Finetuned, MergedEncoder]:
-    """Train a head together with LoRA in the encoder, in fp32; beside it the encoder with that merged in.
+    """Train a head together with LoRA in the encoder; beside it the encoder with that merged in.
 
-    All is measured as it will be used, with the merged encoder.
+    All is measured as it will be used, with the merged encoder. Weights are in fp32, products in fp32 or, where the
+    base's precision is bf16, in that.
     """
-    if base.layer != -1:
-        raise UserError(f"layer {base.layer}: with LoRA the head reads the last layer; leave --layer out")
-    if base.options.precision not in ("auto", "fp32"):
-        raise UserError(f"precision {base.options.precision}: LoRA is trained in fp32; leave --precision out")
+    return _finetune_encoder(data, choice, base, lora, options or FitOptions(), seeds, on_epoch)
+
+
+def finetune_full(
+    data: TaskData,
+    choice: HeadChoice,
+    base: BaseModel,
+    options: FitOptions | None = None,
+    seeds: tuple[int, ...] = (0,),
+    on_epoch: OnEpoch = lambda seed, epoch, num_epochs: None,
+) -> tuple[Finetuned, MergedEncoder]:
+    """Train a head together with the whole encoder, which learns at a rate of its own; numbers as for LoRA."""
+    return _finetune_encoder(data, choice, base, None, options or FitOptions(), seeds, on_epoch)
+
+
+def _finetune_encoder(
+    data: TaskData,
+    choice: HeadChoice,
+    base: BaseModel,
+    lora: LoraConfig | None,
+    options: FitOptions,
+    seeds: tuple[int, ...],
+    on_epoch: OnEpoch,
+) -> tuple[Finetuned, MergedEncoder]:
     assert seeds, "at least one seed"
-    first = TunedEncoder(base.name, lora, base.access, seeds[0])
-    options = replace(options or FitOptions(), device=str(first.loaded.device))
+    precision = _training_precision(base)
 
     def tuned(seed: int) -> TunedEncoder:
-        return first if seed == seeds[0] else TunedEncoder(base.name, lora, base.access, seed)
+        return TunedEncoder(base.name, lora, base.access, seed, precision)
 
+    first = tuned(seeds[0])
+    options = replace(options, device=str(first.loaded.device))
     config = choice.config(data, first.preprocessing.width)
-    best = _best(config, data, tuned, options, seeds, on_epoch)
+    best = _best(config, data, lambda seed: first if seed == seeds[0] else tuned(seed), options, seeds, on_epoch)
     assert isinstance(best.states, TunedEncoder)
     merged = best.states.merged()
-    return _finetuned(data, options, best, merged, Adapter(lora, merged.weights)), merged
+    adapter = Adapter(lora, merged.weights) if lora else None
+    made = _finetuned(data, options, best, merged, adapter)
+    if lora is None:
+        made = replace(made, artifact=replace(made.artifact, encoder=merged.embedder))
+    return made, merged
+
+
+def _training_precision(base: BaseModel) -> Precision:
+    """In what products are formed; UserError for what an encoder cannot be trained in."""
+    if base.layer != -1:
+        raise UserError(f"layer {base.layer}: where the encoder learns the head reads the last layer; omit --layer")
+    if base.options.precision not in ("auto", "fp32", "bf16"):
+        raise UserError(f"precision {base.options.precision}: encoders are trained in fp32 or bf16; name one of them")
+    return "bf16" if base.options.precision == "bf16" else "fp32"
 
 
 def save_finetuned(finetuned: Finetuned, folder: Path, data: TaskData, states: RowSource) -> None:
     """Write the artifact, checked on some validation proteins to say the same, bit for bit, when it is read back.
 
-    One with an adapter is checked from the sequence on, with the model loaded anew.
+    Where the encoder learned too, that is checked from the sequence on, with the model loaded anew.
     """
     sequences = data.valid.sequences[:_PROBES]
 
@@ -183,14 +219,19 @@ def _finetuned(
 ) -> Finetuned:
     """The best head, measured on the rows it will be used on."""
     predictor = best.fitted.predictor
-    metrics = {split: _by_name(measured) for split, measured in measure(predictor, data, states).items()}
-    origin = _origin(data, options, best, adapter.config if adapter else None)
+    metrics = metrics_of(predictor, data, states)
+    origin = origin_of(data, _training(options, best, adapter.config if adapter else None))
     artifact = Artifact(predictor, states.preprocessing, origin, metrics, adapter=adapter)
     return Finetuned(artifact, best.fitted, best.scores)
 
 
-def _by_name(measured: tuple[Measured, ...]) -> dict[str, dict[str, float | int | None]]:
-    """As JSON keeps it; null where a value is not a number."""
+def metrics_of(predictor: Predictor, data: TaskData, states: RowSource) -> dict[str, Any]:
+    """All metrics of the validation split and the tests, {split: {metric: interval}} as JSON keeps them."""
+    return {split: intervals_by_name(measured) for split, measured in measure(predictor, data, states).items()}
+
+
+def intervals_by_name(measured: tuple[Measured, ...]) -> dict[str, dict[str, float | int | None]]:
+    """Intervals by metric, as JSON keeps them; null where a value is not a number."""
     return {
         each.name: {
             name: None if isinstance(value, float) and math.isnan(value) else value
@@ -200,7 +241,9 @@ def _by_name(measured: tuple[Measured, ...]) -> dict[str, dict[str, float | int 
     }
 
 
-def _origin(data: TaskData, options: FitOptions, best: _Best, lora: LoraConfig | None) -> Origin:
+def _training(options: FitOptions, best: _Best, lora: LoraConfig | None) -> dict[str, Any]:
+    """How a head was trained, and what each seed came to."""
+    is_tuned = isinstance(best.states, TunedEncoder)
     training: dict[str, Any] = {
         **(
             {} if lora is None else {"lora_r": lora.r, "lora_alpha": lora.alpha, "lora_targets": ",".join(lora.targets)}
@@ -209,7 +252,8 @@ def _origin(data: TaskData, options: FitOptions, best: _Best, lora: LoraConfig |
         "best_epoch": best.fitted.best_epoch,
         "epochs": len(best.fitted.history),
         "batch_size": options.batch_size,
-        "learning_rate": peak_rate(options, best.fitted.predictor.config, lora is not None),
+        "learning_rate": peak_rate(options, best.fitted.predictor.config, is_tuned),
+        **({"encoder_rate": encoder_rate(options, best.fitted.predictor.config, lora is None)} if is_tuned else {}),
         "weight_decay": options.weight_decay,
         "class_weights": options.class_weights,
         "longest": options.longest,
@@ -219,6 +263,11 @@ def _origin(data: TaskData, options: FitOptions, best: _Best, lora: LoraConfig |
         training["valid_by_seed"] = {
             str(each): None if math.isnan(score) else round(score, 4) for each, score in best.scores.items()
         }
+    return training
+
+
+def origin_of(data: TaskData, training: Mapping[str, Any]) -> Origin:
+    """What was learned, and how."""
     splits = {name: len(examples) for name, examples in data.splits.items()}
     task = data.task
     return Origin(task.name, task.title, task.citation, data.fingerprint, splits, training, data.notes)

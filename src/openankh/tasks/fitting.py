@@ -27,7 +27,9 @@ from openankh.tasks.tuned_encoder import TunedEncoder
 from openankh.tasks.validation import score_of
 
 _FEWEST_STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 1500, 5, 100
-_PUBLISHED_RATE, _CONVEX_RATE = 1e-3, 1e-2
+_PUBLISHED_RATE, _CONVEX_RATE, _WHOLE_ENCODER_RATE = 1e-3, 1e-2, 1e-4
+_LARGEST_GRADIENT = 1.0
+"""Norm of the gradient of an encoder that is trained as a whole."""
 _SCALED_BY = 1000
 """Proteins of the training split that the scale of rows is taken from."""
 _PAIR_CELLS = 1 << 20
@@ -37,7 +39,8 @@ _PAIR_CELLS = 1 << 20
 class FitOptions:
     """How a head is trained.
 
-    AdamW with a linear warm-up and fall; `learning_rate` None is what `peak_rate` tells. `epochs` None: 5 as published,
+    AdamW with a linear warm-up and fall; `learning_rate` None is what `peak_rate` tells, `encoder_rate`
+    None what the function of that name does. `epochs` None: 5 as published,
     more where those would be under 1,500 steps. Training ends when the validation metric has not risen for `patience`
     epochs (None: a fifth of them, at least 3); the best epoch's weights are kept. Of proteins over `longest` residues a
     window is learned from, drawn anew each epoch. `standardise` brings each number of the rows to mean 0 and deviation
@@ -47,6 +50,7 @@ class FitOptions:
     epochs: int | None = None
     batch_size: int = 16
     learning_rate: float | None = None
+    encoder_rate: float | None = None
     weight_decay: float = 0.01
     warmup_steps: int = 1000
     patience: int | None = None
@@ -61,8 +65,10 @@ class FitOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name} is {value}; it must be at least 1")
-        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
-            raise UserError(f"learning_rate is {self.learning_rate}; give a number above 0, as 1e-3")
+        for name, example in (("learning_rate", "1e-3"), ("encoder_rate", "1e-4")):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise UserError(f"{name} is {value}; give a number above 0, as {example}")
         if self.seed < 0:
             raise UserError(f"seed is {self.seed}; give 0 or more")
 
@@ -99,6 +105,13 @@ def peak_rate(options: FitOptions, config: HeadConfig, is_tuned: bool = False) -
         return options.learning_rate
     is_convex = config.name == "linear" and config.unit != "pair" and not is_tuned
     return _CONVEX_RATE if is_convex else _PUBLISHED_RATE
+
+
+def encoder_rate(options: FitOptions, config: HeadConfig, is_whole: bool) -> float:
+    """The highest learning rate of the encoder: as set, else the head's for LoRA, 1e-4 where all of it is trained."""
+    if options.encoder_rate is not None:
+        return options.encoder_rate
+    return _WHOLE_ENCODER_RATE if is_whole else peak_rate(options, config, is_tuned=True)
 
 
 OnEpoch = Callable[[Epoch, int], None]
@@ -166,9 +179,15 @@ class _Fit:
         steps = self.num_epochs * self._steps_an_epoch()
         self.plan = StepPlan(Schedule("linear"), min(options.warmup_steps, steps // 10), steps)
         self.tuned = states if isinstance(states, TunedEncoder) else None
-        self.parameters = [*self.predictor.parameters(), *(self.tuned.parameters if self.tuned else ())]
-        self.rate = peak_rate(options, config, self.tuned is not None)
-        self.optimiser = torch.optim.AdamW(self.parameters, lr=self.rate, weight_decay=options.weight_decay)
+        self.encoder_parameters = self.tuned.parameters if self.tuned else []
+        self.parameters = [*self.predictor.parameters(), *self.encoder_parameters]
+        self.is_whole = self.tuned is not None and self.tuned.config is None
+        groups = [(peak_rate(options, config, self.tuned is not None), list(self.predictor.parameters()))]
+        if self.tuned:
+            groups.append((encoder_rate(options, config, self.is_whole), self.encoder_parameters))
+        self.rates = [rate for rate, _ in groups]
+        parts = [{"params": parameters, "lr": rate} for rate, parameters in groups]
+        self.optimiser = torch.optim.AdamW(parts, weight_decay=options.weight_decay)
         self.num_steps = 0
 
     def run(self, on_epoch: OnEpoch) -> Fitted:
@@ -213,9 +232,11 @@ class _Fit:
         loss = loss_of(self.data.space, outputs, [target for _, target in pairs], self.weights_C)
         self.optimiser.zero_grad()
         loss.backward()
+        if self.is_whole:
+            torch.nn.utils.clip_grad_norm_(self.encoder_parameters, _LARGEST_GRADIENT)
         factor = self.plan.factor(min(self.num_steps, (self.plan.total_steps or 1) - 1))
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate * factor
+        for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
         self.optimiser.step()
         self.num_steps += 1
         return float(loss.detach())

@@ -15,9 +15,11 @@ from openankh.errors import UserError
 from openankh.fasta import Record
 from openankh.loaded import LoadedModel, load_embedder
 from openankh.lookup.vector_kind import ModelAccess
-from openankh.tasks.artifact import ADAPTER, Artifact
+from openankh.tasks.artifact import ADAPTER, ENCODER, Artifact, load_artifact
+from openankh.tasks.attention_rows import AttentionRows
+from openankh.tasks.shipped import predictor_folder
 from openankh.tasks.target_space import Classes, Contacts, Labels, Numbers
-from openankh.tasks.tuned_encoder import load_exact, merged_embedder
+from openankh.tasks.tuned_encoder import exact_embedder, load_exact, merged_embedder, whole_embedder
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,16 +47,30 @@ class Predictions:
     def load(cls, artifact: Artifact, access: ModelAccess | None = None, model: str | None = None) -> "Predictions":
         """Load the model that the artifact names, or the same one from elsewhere; UserError where it is another."""
         access = access or ModelAccess()
+        if model is not None and artifact.encoder_sha256:
+            raise UserError(
+                f"model {model}: {artifact.folder} brings its own encoder, trained as a whole; leave -m out"
+            )
         embedder = _embedder(artifact, model or artifact.preprocessing.model, access)
         artifact.predictor.to(embedder.device).eval()
         return cls(artifact, embedder)
 
-    def predict(self, records: Iterable[Record]) -> Iterator[Prediction]:
-        """A prediction of every record, in order, in constant memory; each is that of the protein alone."""
-        for record, array in self.embedder.embed(records):
+    def predict(self, proteins: Iterable[Record | str]) -> Iterator[Prediction]:
+        """A prediction of every protein, in order, in constant memory; each is that of the protein alone.
+
+        Sequences are named by their numbers, from 1. Raises UserError for letters that the model does not know.
+        """
+        for record, array in self._rows(as_records(proteins)):
             rows_LD = array.astype(np.float32, copy=False)
-            outputs = self.artifact.predictor.outputs(rows_LD if rows_LD.ndim == 2 else rows_LD[None])
+            outputs = self.artifact.predictor.outputs(rows_LD if rows_LD.ndim > 1 else rows_LD[None])
             yield self._prediction(record, outputs)
+
+    def _rows(self, records: Iterable[Record]) -> Iterable[tuple[Record, NDArray[np.floating]]]:
+        """What the head reads of each protein."""
+        if self.artifact.preprocessing.reads == "states":
+            return self.embedder.embed(records)
+        maps = AttentionRows(self.embedder, self.artifact.preprocessing)
+        return ((record, maps.rows(record.sequence)) for record in records)
 
     def _prediction(self, record: Record, outputs: NDArray[np.float32]) -> Prediction:
         space = self.artifact.space
@@ -71,8 +87,33 @@ class Predictions:
         return Prediction(record, names, _softmax(outputs))
 
 
+def load_predictor(
+    name_or_folder: str | Path, access: ModelAccess | None = None, model: str | None = None
+) -> Predictions:
+    """A predictor of the package by its name, or one that `openankh finetune` wrote, with its model, ready to predict.
+
+    `access` says on which device; `model` where the model is, if it has moved. Raises UserError in one line.
+    """
+    return Predictions.load(load_artifact(predictor_folder(name_or_folder)), access, model)
+
+
+def as_records(proteins: Iterable[Record | str]) -> Iterator[Record]:
+    """Records as they are, sequences as records named by their numbers."""
+    if isinstance(proteins, str):
+        raise UserError("one sequence: put it into a list, as in predict([sequence])")
+    for number, each in enumerate(proteins, start=1):
+        yield Record(str(number), "", each.upper(), number) if isinstance(each, str) else each
+
+
 def _embedder(artifact: Artifact, model: str, access: ModelAccess) -> Embedder:
     """The model as the artifact needs it, with its adapter merged in if it has one; UserError where it is another."""
+    precision = artifact.preprocessing.precision
+    if artifact.encoder_sha256:
+        return whole_embedder((artifact.folder or Path()) / ENCODER, artifact.encoder_sha256, precision, access)
+    if artifact.preprocessing.reads == "attention":
+        loaded = load_exact(model, access)
+        _require_same(artifact, loaded, model)
+        return exact_embedder(loaded)
     if artifact.adapter is None:
         embedder, loaded = load_embedder(
             model,
@@ -86,7 +127,7 @@ def _embedder(artifact: Artifact, model: str, access: ModelAccess) -> Embedder:
     adapter, place = artifact.adapter, (artifact.folder or Path()) / ADAPTER
     loaded = load_exact(model, access)
     _require_same(artifact, loaded, model)
-    return merged_embedder(loaded, dict(adapter.weights), adapter.config, place)
+    return merged_embedder(loaded, dict(adapter.weights), adapter.config, precision, place)
 
 
 def _require_same(artifact: Artifact, loaded: LoadedModel, model: str) -> None:

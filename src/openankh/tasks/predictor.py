@@ -42,6 +42,13 @@ class Predictor(nn.Module):
         is_real_1L = torch.ones(x_1LD.shape[:2], dtype=torch.bool, device=x_1LD.device)
         return self(x_1LD, is_real_1L)[0].cpu().numpy()
 
+    @torch.no_grad()
+    def round_to_half(self) -> None:
+        """Round all weights to numbers that fp16 holds, so that they can be kept in half the room."""
+        for tensor in self.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.copy_(tensor.half())
+
     def weights(self) -> dict[str, Tensor]:
         """All floating-point tensors by name, on the CPU: all that predictions depend on."""
         state = self.state_dict()

@@ -3,7 +3,7 @@
 L residues, D model width.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,34 +14,51 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from openankh.attention import Documents
+from openankh.checkpoint import Provenance, load_model, save_model
 from openankh.embedding.embedder import Embedder
 from openankh.embedding.options import EmbedOptions
 from openankh.embedding.tokens import packed_tokens
+from openankh.errors import UserError
 from openankh.fasta import Record
 from openankh.inference import for_inference
 from openankh.loaded import LoadedModel, load
 from openankh.lookup.vector_kind import ModelAccess
+from openankh.precision import Precision
 from openankh.tasks.cached_states import Preprocessing
-from openankh.tasks.lora import LoraConfig, attach, detach, merge, require_fit, weights_of
+from openankh.tasks.lora import Added, LoraConfig, attach, detach, merge, require_fit, weights_of
 
-_EXACT = EmbedOptions(pool="residues", dtype="fp32", precision="fp32")
+_NUMBERS: Mapping[Precision, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16}
 
 
 class TunedEncoder:
-    """A model in fp32 with what is trained attached to it."""
+    """A model whose weights are in fp32, with what is trained attached to it; without `config` all of it is trained.
 
-    def __init__(self, name: str, config: LoraConfig, access: ModelAccess | None = None, seed: int = 0) -> None:
+    With `precision` bf16 products are in bf16, of weights that stay in fp32; so is the encoder that is used after.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: LoraConfig | None,
+        access: ModelAccess | None = None,
+        seed: int = 0,
+        precision: Precision = "fp32",
+    ) -> None:
         access = access or ModelAccess()
         self.config = config
         self.loaded = load_exact(name, access)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            self.added = attach(self.loaded.model, config)
-        self.preprocessing = _preprocessing(self.loaded)
+        self.added: dict[str, Added] = {}
+        if config is not None:
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                self.added = attach(self.loaded.model, config)
+        self.preprocessing = _preprocessing(self.loaded, precision)
 
     @property
     def parameters(self) -> list[nn.Parameter]:
         """What is trained."""
+        if self.config is None:
+            return list(self.loaded.model.parameters())
         return [parameter for each in self.added.values() for parameter in each.parameters()]
 
     def learned_rows(self, sequences: Sequence[str]) -> list[Tensor]:
@@ -52,8 +69,9 @@ class TunedEncoder:
         tokens, places, offsets = packed_tokens(records, vocab, prefix_id)
         device = self.loaded.device
         documents = Documents(tuple(offsets.tolist()))
-        output = self.loaded.model.encode(torch.from_numpy(tokens).to(device), documents, (pre.layer,))
-        rows_ND = output.states[pre.layer][torch.from_numpy(places).to(device)]
+        tokens_T, numbers = torch.from_numpy(tokens).to(device), _NUMBERS[pre.precision]
+        output = self.loaded.model.encode(tokens_T, documents, (pre.layer,), numbers)
+        rows_ND = output.states[pre.layer][torch.from_numpy(places).to(device)].float()
         return list(rows_ND.split([len(sequence) for sequence in sequences]))
 
     @torch.no_grad()
@@ -70,9 +88,11 @@ class TunedEncoder:
     def merged(self) -> "MergedEncoder":
         """The encoder as it is used: what was learned is in its weights."""
         weights = weights_of(self.added)
-        detach(self.loaded.model, self.config)
-        merge(self.loaded.model, weights, self.config)
-        return MergedEncoder(_embedder(self.loaded), weights, self.preprocessing)
+        if self.config is not None:
+            detach(self.loaded.model, self.config)
+            merge(self.loaded.model, weights, self.config)
+        self.loaded.model.requires_grad_(False)
+        return MergedEncoder(_embedder(self.loaded, self.preprocessing.precision), weights, self.preprocessing)
 
 
 class MergedEncoder:
@@ -87,11 +107,27 @@ class MergedEncoder:
         return pair[1].astype(np.float32, copy=False)
 
 
-def merged_embedder(loaded: LoadedModel, weights: dict[str, Tensor], config: LoraConfig, place: Path) -> Embedder:
+def merged_embedder(
+    loaded: LoadedModel, weights: dict[str, Tensor], config: LoraConfig, precision: Precision, place: Path
+) -> Embedder:
     """What embeds with an adapter merged into a model of `load_exact`; UserError where it does not fit."""
     require_fit(loaded.model, weights, config, place)
     merge(loaded.model, weights, config)
-    return _embedder(loaded)
+    return _embedder(loaded, precision)
+
+
+def whole_embedder(folder: Path, sha256: str, precision: Precision, access: ModelAccess) -> Embedder:
+    """What embeds with an encoder that was trained as a whole; UserError where it is not the one that was written."""
+    loaded = load_exact(str(folder), access)
+    if loaded.sha256 != sha256:
+        raise UserError(f"{folder}: is not the encoder that was written (SHA-256 differs); copy the whole folder again")
+    return _embedder(loaded, precision)
+
+
+def save_whole(encoder: Embedder, folder: Path, name: str) -> str:
+    """Write a trained encoder as a model's folder that `openankh embed -m` and transformers open; its SHA-256."""
+    save_model(encoder.model, encoder.vocab, folder, Provenance(name))
+    return load_model(folder, part="encoder").sha256
 
 
 def load_exact(name: str, access: ModelAccess) -> LoadedModel:
@@ -106,19 +142,28 @@ def load_exact(name: str, access: ModelAccess) -> LoadedModel:
     )
 
 
-def _embedder(loaded: LoadedModel) -> Embedder:
-    return Embedder(loaded.model, loaded.vocab, _EXACT, for_inference(loaded.model, "fp32"))
+def exact_embedder(loaded: LoadedModel) -> Embedder:
+    """What embeds in fp32 with a model of `load_exact`, which stays whole."""
+    return _embedder(loaded, "fp32")
 
 
-def _preprocessing(loaded: LoadedModel) -> Preprocessing:
+def _options(precision: Precision) -> EmbedOptions:
+    return EmbedOptions(pool="residues", dtype="fp32", precision=precision)
+
+
+def _embedder(loaded: LoadedModel, precision: Precision) -> Embedder:
+    return Embedder(loaded.model, loaded.vocab, _options(precision), for_inference(loaded.model, precision))
+
+
+def _preprocessing(loaded: LoadedModel, precision: Precision) -> Preprocessing:
     config = loaded.model.config
     return Preprocessing(
         loaded.pinned_name,
         loaded.sha256,
         config.num_encoder_layers,
         "residues",
-        _EXACT.prefix_of(loaded.vocab),
-        "fp32",
+        _options(precision).prefix_of(loaded.vocab),
+        precision,
         "fp32",
         config.d_model,
     )

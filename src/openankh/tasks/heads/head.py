@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from openankh.errors import UserError
 from openankh.tasks.heads.convbert import ConvBertConfig, ConvBertLayer
 from openankh.tasks.heads.light_attention import LightAttention
+from openankh.tasks.heads.map_output import MapOutput
 from openankh.tasks.heads.padded import max_pool, mean_pool
 from openankh.tasks.heads.pair_output import PairOutput
 from openankh.tasks.task import Unit
 
-HeadName = Literal["linear", "mlp", "convbert", "light-attention"]
+HeadName = Literal["linear", "mlp", "convbert", "light-attention", "attention"]
 HEADS: tuple[HeadName, ...] = get_args(HeadName)
 HeadPool = Literal["mean", "max"]
 WEIGHT_RANGE = 0.1
@@ -26,8 +27,9 @@ WEIGHT_RANGE = 0.1
 class HeadConfig:
     """All that a head's shape depends on, so that it can be built again.
 
-    `width` is the encoder's. `pool` makes one row of a protein's (None: max after ConvBERT as published, else mean).
-    `hidden` and `dropout` are those of an MLP. `start` is the outputs' first bias: for a number the training mean.
+    `width` is the encoder's, of head attention the number of its maps. `pool` makes one row of a protein's (None: max
+    after ConvBERT as published, else mean). `hidden` and `dropout` are those of an MLP. `start` is the outputs' first
+    bias: for a number the training mean.
     """
 
     name: HeadName
@@ -45,6 +47,8 @@ class HeadConfig:
             raise UserError(f"head {self.name!r}: not one of {', '.join(HEADS)}")
         if self.name == "light-attention" and self.unit != "protein":
             raise UserError(f"head light-attention: is for whole proteins, not for each {self.unit}; use convbert")
+        if self.name == "attention" and self.unit != "pair":
+            raise UserError(f"head attention: is for contacts, not for each {self.unit}; use linear, mlp or convbert")
         if self.pool is None:
             object.__setattr__(self, "pool", "max" if self.name == "convbert" else "mean")
 
@@ -71,7 +75,10 @@ class Head(nn.Module):
         super().__init__()
         self.config = config
         self.body, width = _body(config)
-        self.output = PairOutput(width) if config.unit == "pair" else _output(width, config)
+        if config.unit == "pair":
+            self.output = MapOutput(width) if config.name == "attention" else PairOutput(width)
+        else:
+            self.output = _output(width, config)
 
     def forward(self, x_BLD: Tensor, is_real_BL: Tensor) -> Tensor:
         """`is_real_BL` is True for residues, False for padding."""

@@ -1,0 +1,1 @@
+"""Pictures of predictions: tracks of residues under the sequence, maps of contacts."""
