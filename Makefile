@@ -25,6 +25,7 @@ help:
 	@echo "make parity  hold networks of the published widths to transformers, write benchmarks/PARITY.md"
 	@echo "make generate  write what transformers writes, token for token, and faster: the tables of benchmarks/GENERATE.md"
 	@echo "make predictors  train the predictors of the package anew on the bundled model; DATA=../shared/data names the data"
+	@echo "make design  write malate dehydrogenases and a nanobody with the bundled model, judge them: benchmarks/DESIGN.md"
 	@echo "make clean   remove .venv and all caches"
 
 demo: .venv/demo.stamp
@@ -55,6 +56,8 @@ generate: .venv/dev.stamp
 predictors: .venv/dev.stamp
 	$(BIN)/python tools/train_predictors.py --data $(DATA)
 
+design: .venv/dev.stamp
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/design.py
 campaign: .venv/dev.stamp
 	$(BIN)/python benchmarks/campaigns
 
