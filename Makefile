@@ -58,6 +58,7 @@ predictors: .venv/dev.stamp
 
 design: .venv/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/design.py
+
 campaign: .venv/dev.stamp
 	$(BIN)/python benchmarks/campaigns
 
