@@ -33,9 +33,13 @@ def space_of(
 
 
 def found_by(
-    settings: DirectedSettings, goal: SumGoal, space: MutantSpace | None = None, parent: Record = PARENT, **more: bool
+    settings: DirectedSettings,
+    goal: SumGoal,
+    space: MutantSpace | None = None,
+    parent: Record = PARENT,
+    minimises: bool = False,
 ) -> Directed:
-    return direct(space or space_of(parent), parent, goal, settings, "m", **more)
+    return direct(space or space_of(parent), parent, goal, settings, "m", minimises=minimises)
 
 
 def exhaustive(space: MutantSpace, goal: SumGoal, budget: int) -> str:
@@ -103,7 +107,7 @@ def test_walks_meet_mutants_in_proportion_to_exp_of_score_over_temperature() -> 
     weights = {mutant: math.exp(goal.of(mutant) / temperature) for mutant in allowed}
     settings = DirectedSettings("metropolis", budget=budget, steps=6000, chains=4, temperature=temperature)
     counts = Counter[str]()
-    chains = dict.fromkeys(range(1, 5), (0, space.parent))
+    chains: dict[int, tuple[int, str]] = dict.fromkeys(range(1, 5), (0, space.parent))
     for step in walk(space, Judge(goal), settings):
         since, state = chains[step.chain]
         counts[state] += step.number - since

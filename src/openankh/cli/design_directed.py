@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from openankh.design.goal import Goal
     from openankh.design.mutant_space import MutantSpace
     from openankh.fasta import Record
+    from openankh.tasks.predicting import Predictions
 
 _GOAL = Group("What is wanted", sort_key=1)
 _SEARCH = Group("How mutants are searched", sort_key=2)
@@ -252,7 +253,7 @@ def _prepared(
     return parent, space, wanted, loaded.pinned_name
 
 
-def _predictions(goal: GoalOptions, model: ModelOptions):  # type: ignore[no-untyped-def]
+def _predictions(goal: GoalOptions, model: ModelOptions) -> "Predictions | None":
     """The predictor that was named, ready to predict."""
     if goal.predictor is None:
         return None

@@ -107,6 +107,8 @@ def adapt_and_save(folder: FamilyFolder, task: FamilyTask, loaded: LoadedModel, 
     _write_held_out(folder.held_out, task.members.held_out)
     provenance = Provenance(folder.root.name, loaded.licence, {"task": ADAPTED_TASK, **facts})
     save_model(loaded.model, loaded.vocab, folder.model, provenance)
+    for old in folder.root.glob("designs_t*"):  # of another model, which was to be replaced
+        old.unlink()
     write_file_atomically(folder.record, json.dumps(facts, indent=2) + "\n")
     return adapted
 

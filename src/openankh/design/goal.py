@@ -13,7 +13,7 @@ from openankh.loaded import LoadedModel
 from openankh.scoring.method import ScoringOptions
 from openankh.scoring.scan import COLUMNS, Scan
 from openankh.scoring.variant import variant_of_sequence
-from openankh.tasks.predicting import Predictions
+from openankh.tasks.predicting import Prediction, Predictions
 from openankh.tasks.target_space import Classes, Labels, Numbers
 
 
@@ -78,9 +78,12 @@ class PredictorGoal:
         records = (Record(str(number), "", sequence, 1) for number, sequence in enumerate(sequences))
         return np.array([self._value(each) for each in self._predictions.predict(records)], np.float64)
 
-    def _value(self, prediction: "object") -> float:
-        values, probabilities = prediction.values, prediction.probabilities  # type: ignore[attr-defined]
-        return float(values) if self._place is None else float(np.ravel(probabilities)[self._place])
+    def _value(self, prediction: Prediction) -> float:
+        if self._place is None:
+            assert isinstance(prediction.values, float)
+            return prediction.values
+        assert prediction.probabilities is not None
+        return float(prediction.probabilities.ravel()[self._place])
 
 
 @dataclass

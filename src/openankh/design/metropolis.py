@@ -7,6 +7,7 @@ beyond the budget is never entered, so that the chain stays where it is.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from openankh.design.directed_settings import DirectedSettings
 from openankh.design.goal import Judge
 from openankh.design.mutant_space import MutantSpace
 from openankh.design.trace import Step
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -74,5 +77,5 @@ def _with(sequence: str, place: int, letter: str) -> str:
     return sequence[:place] + letter + sequence[place + 1 :]
 
 
-def _drawn(several: Sequence, chance: np.random.Generator):  # type: ignore[no-untyped-def]
+def _drawn(several: Sequence[Item], chance: np.random.Generator) -> Item:
     return several[int(chance.integers(len(several)))]
