@@ -37,7 +37,7 @@ ADDRESSES = {
         "tasks/parquet_table.py",
         "tasks/predicted_parquet.py",
     ),
-    "parasail": ("design/alignment.py", "judging/likeness.py"),
+    "parasail": ("design/alignment.py",),
     "pyhmmer": ("judging/",),
     "ray": ("fleet/ray_cluster.py",),
     "fsspec": ("fleet/url_folder.py",),

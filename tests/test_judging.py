@@ -14,6 +14,7 @@ pytest.importorskip("pyhmmer")
 pytest.importorskip("parasail")
 pytest.importorskip("matplotlib")
 
+from openankh.design.alignment import global_identity as identity
 from openankh.errors import UserError
 from openankh.judging import requirements
 from openankh.judging.columns import columns_of, entropy_difference
@@ -21,7 +22,7 @@ from openankh.judging.composition import AMINO_ACIDS, WINDOW, divergence, low_co
 from openankh.judging.family_profile import SEARCHED, FamilyProfile
 from openankh.judging.judge import HELD_OUT, SHUFFLED, judge
 from openankh.judging.judgement import Judgement, JudgeOptions, Share
-from openankh.judging.likeness import Naturals, identity, pairwise_identities
+from openankh.judging.likeness import Naturals, pairwise_identities
 from openankh.judging.page import page
 from openankh.judging.protein_set import ProteinSet, read_set
 from openankh.judging.report_folder import write_report

@@ -28,21 +28,23 @@ Controls = Annotated[
     list[str] | None,
     Parameter(
         name="--control",
+        negative=(),
         group=_AGAINST,
         help="A file of other proteins to stand beside them, such as those of a model not tuned; may be repeated.",
     ),
 ]
 Accept = Annotated[float, Parameter(group=_HOW, help="The E-value up to which the profile accepts a protein.")]
-Learned = Annotated[
-    int, Parameter(group=_HOW, help="Naturals the profile is made of, at most; half of the family else.")
-]
+Learned = Annotated[int, Parameter(group=_HOW, help="Naturals the profile is made of, at most; of half of the family.")]
 NumControls = Annotated[
     int | None,
-    Parameter(name="--controls", group=_HOW, help="Naturals held out and shuffled; as many as designs else."),
+    Parameter(name="--num-controls", group=_HOW, help="Naturals held out and shuffled; as many as designs else."),
 ]
 Seed = Annotated[int, Parameter(group=_HOW, help="Of all that is drawn: halves, samples, shuffling.")]
 Output = Annotated[
-    Path, Parameter(name=("--output", "-o"), group=_WRITTEN, help="A folder: report.html, report.json, proteins.csv.")
+    Path,
+    Parameter(
+        name=("--output", "-o"), group=_WRITTEN, help="A folder: report.html, report.json, proteins.csv, family.hmm."
+    ),
 ]
 Title = Annotated[str | None, Parameter(group=_WRITTEN, help="The page's title.")]
 Overwrite = Annotated[bool, Parameter(negative=(), group=_WRITTEN, help="Replace what stands at the folder.")]
@@ -55,7 +57,7 @@ def design_report(
     control: Controls = None,
     accept: Accept = 1e-10,
     learned: Learned = 2000,
-    controls: NumControls = None,
+    num_controls: NumControls = None,
     seed: Seed = 0,
     title: Title = None,
     overwrite: Overwrite = False,
@@ -72,7 +74,7 @@ def design_report(
     from openankh.judging.report_folder import PAGE, write_report
     from openankh.judging.requirements import require_judging
 
-    options = JudgeOptions(accept, learned, controls, seed)
+    options = JudgeOptions(accept, learned, num_controls, seed)
     require_judging()
     _require_place(output, overwrite)
     if not designs:

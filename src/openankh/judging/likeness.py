@@ -11,6 +11,7 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
+from openankh.design.alignment import global_identity
 from openankh.judging.composition import AMINO_ACIDS, codes_of
 
 WORD = 3
@@ -20,7 +21,6 @@ CANDIDATES = 30
 PAIRS = 2_000
 """Pairs of a set that are aligned to tell its diversity."""
 
-_OPEN, _EXTEND = 11, 1
 _BASE = len(AMINO_ACIDS) + 1
 
 
@@ -55,7 +55,7 @@ class Naturals:
         if own is not None and not besides_itself:
             return Nearest(own, 1.0)
         candidates = [int(place) for place in self._candidates(sequence) if place != own]
-        found = [Nearest(place, identity(sequence, self._sequences[place])) for place in candidates[:CANDIDATES]]
+        found = [Nearest(place, global_identity(sequence, self._sequences[place])) for place in candidates[:CANDIDATES]]
         return max(found, key=lambda each: each.identity, default=None)
 
     def _candidates(self, sequence: str) -> NDArray[np.intp]:
@@ -69,14 +69,6 @@ class Naturals:
         return top[np.lexsort((top, -likeness[top]))]
 
 
-def identity(one: str, other: str) -> float:
-    """Identical pairs over the columns of their global alignment, from 0 to 1."""
-    import parasail
-
-    result = parasail.nw_stats_striped_sat(one, other, _OPEN, _EXTEND, parasail.blosum62)
-    return result.matches / max(result.length, 1)
-
-
 def pairwise_identities(sequences: Sequence[str], seed: int, num_pairs: int = PAIRS) -> NDArray[np.float64]:
     """Identities of all pairs of proteins, or of so many pairs drawn at random."""
     num = len(sequences)
@@ -86,7 +78,7 @@ def pairwise_identities(sequences: Sequence[str], seed: int, num_pairs: int = PA
     else:
         random = Random(seed)
         pairs = [tuple(random.sample(range(num), 2)) for _ in range(num_pairs)]
-    return np.array([identity(sequences[one], sequences[other]) for one, other in pairs])
+    return np.array([global_identity(sequences[one], sequences[other]) for one, other in pairs])
 
 
 def _words(sequence: str) -> NDArray[np.int64]:
