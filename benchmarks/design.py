@@ -107,12 +107,13 @@ def write_designs(plan: Plan) -> None:
 def judge(plan: Plan) -> None:
     """Both reports, each a folder with a page."""
     work = plan.work
-    sets = [f"{name}={path}" for name, path in family_sets(work)]
     if not (work / "mdh_report").is_dir():
-        run(["design", "report", *sets, "--family", str(MDH), "-o", str(work / "mdh_report")])
-    sets = [f"{path.stem}={path}" for path in nanobody_sets(work)]
+        sets = [f"{name}={path}" for name, path in family_sets(work)]
+        asked, control = sets[:-1], ["--control", sets[-1]]
+        run(["design", "report", *asked, *control, "--family", str(MDH), "-o", str(work / "mdh_report")])
     if not (work / "nanobody_report").is_dir():
-        run(["design", "report", *sets, "--family", str(NANOBODIES), "-o", str(work / "nanobody_report")])
+        asked = [f"{path.stem}={path}" for path in nanobody_sets(work)]
+        run(["design", "report", *asked, "--family", str(NANOBODIES), "-o", str(work / "nanobody_report")])
 
 
 def family_sets(work: Path) -> list[tuple[str, Path]]:

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -195,8 +196,8 @@ def directed(
     parent, space, wanted, name = _prepared(source, goal, settings, places, model, quiet)
     with report.progress("searching", unit="mutants", quiet=quiet) as bar:
         found = direct(space, parent, wanted, settings, name, minimises=goal.minimise, told=bar.reach)
-    kept = list(screening.of(filtering.of(found.proposals)))[: settings.num]
-    kept = [replace(each, id=f"{parent.id}/{number}") for number, each in enumerate(kept, start=1)]
+    best_ones = islice(screening.of(filtering.of(found.proposals)), settings.num)
+    kept = [replace(each, id=f"{parent.id}/{number}") for number, each in enumerate(best_ones, start=1)]
     put_out(kept, paths, as_json=json)
     _write_trace(trace_path, found, parent)
     tell_left_out(filtering, screening, quiet)

@@ -98,20 +98,25 @@ class _Adaptation:
         self.num_steps = self.num_residues = 0
 
     def run(self, on_step: OnStep) -> Adapted:
+        """All epochs; the weights are then those of the best one."""
         history = [Epoch(0, None, self._held_out_loss())]
-        best: tuple[float, int, list[Tensor]] = (math.inf, 0, [])
+        best_loss, best, kept = math.inf, 0, list[Tensor]()
         for number in range(1, self.settings.epochs + 1):
             loss = self._learn(number, on_step)
             history.append(Epoch(number, loss, self._held_out_loss()))
             judged = history[-1].held_out_loss
-            if judged is None or judged < best[0] or not best[1]:
-                kept = [parameter.detach().clone() for parameter in self.trained]
-                best = (judged if judged is not None else math.inf, number, kept)
+            if judged is None or judged < best_loss or not best:
+                best_loss, best = math.inf if judged is None else judged, number
+                kept = self._kept() if number < self.settings.epochs else []
         with torch.no_grad():
-            for parameter, kept in zip(self.trained, best[2], strict=True):
-                parameter.copy_(kept)
+            for parameter, weight in zip(self.trained, kept, strict=bool(kept)):
+                parameter.copy_(weight)
         num_trained = sum(parameter.numel() for parameter in self.trained)
-        return Adapted(tuple(history), best[1], num_trained, self.num_steps, self.num_residues)
+        return Adapted(tuple(history), best, num_trained, self.num_steps, self.num_residues)
+
+    def _kept(self) -> list[Tensor]:
+        """Copies of what is trained, where they take no room of a GPU."""
+        return [parameter.detach().to("cpu", copy=True) for parameter in self.trained]
 
     def _learn(self, number: int, on_step: OnStep) -> float:
         """One epoch, each member once; its mean loss."""
