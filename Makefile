@@ -11,7 +11,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_ARGS)
 CHECKED := $(wildcard src tests benchmarks tools)
 
-.PHONY: help demo test check bench bench-embed campaign campaign-training parity generate predictors clean
+.PHONY: help demo test check bench bench-embed campaign campaign-training parity generate predictors bench-serve campaign-serve fuzz-serve clean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +22,9 @@ help:
 	@echo "make bench-embed  embed beside OpenVINO, CTranslate2, ONNX Runtime and transformers, write benchmarks/EMBED.md"
 	@echo "make campaign  kill writers and fill disks hundreds of times on real proteins, write benchmarks/CAMPAIGNS.md"
 	@echo "make campaign-training  kill training 150 times, resume it, compare all bits, write benchmarks/TRAINING_KILLS.md"
+	@echo "make bench-serve  32 clients in common batches beside one request at a time, into benchmarks/SERVE.md"
+	@echo "make campaign-serve  1,000 clients ask for ten times as much as there is, into benchmarks/SERVE.md"
+	@echo "make fuzz-serve  5,000 requests made from the OpenAPI document, into benchmarks/SERVE.md"
 	@echo "make parity  hold networks of the published widths to transformers, write benchmarks/PARITY.md"
 	@echo "make generate  write what transformers writes, token for token, and faster: the tables of benchmarks/GENERATE.md"
 	@echo "make predictors  train the predictors of the package anew on the bundled model; DATA=../shared/data names the data"
@@ -64,6 +67,15 @@ campaign: .venv/dev.stamp
 
 campaign-training: .venv/dev.stamp
 	$(BIN)/python benchmarks/campaigns/training_kills.py
+
+bench-serve: .venv/dev.stamp
+	$(BIN)/python benchmarks/bench_serve.py
+
+campaign-serve: .venv/dev.stamp
+	$(BIN)/python benchmarks/campaigns/serve_load.py
+
+fuzz-serve: .venv/fuzz.stamp
+	$(BIN)/python benchmarks/campaigns/serve_fuzz.py
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
