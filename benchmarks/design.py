@@ -10,6 +10,7 @@ benchmarks/DESIGN.md tells what came of it.
 
 import argparse
 import csv
+import gzip
 import json
 import os
 import shlex
@@ -39,12 +40,18 @@ class Plan:
     epochs: int
     learning_rate: float
     num: int
+    every: int
     model: str
+
+    @property
+    def members(self) -> Path:
+        """The family, or part of it."""
+        return MDH if self.every == 1 else self.work / f"mdh_every_{self.every}.csv"
 
     @property
     def family(self) -> list[str]:
         """The command that both the adapted and the unadapted model are run by."""
-        words = ["design", "family", str(MDH), "--recipe", "mdh", "--groups", "cluster", "-m", self.model]
+        words = ["design", "family", str(self.members), "--recipe", "mdh", "--groups", "cluster", "-m", self.model]
         return [*words, "-n", str(self.num), "--learning-rate", str(self.learning_rate)]
 
 
@@ -55,13 +62,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=1, help="the paper: 2")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="the paper: 3e-4")
     parser.add_argument("--num", type=int, default=150, help="designs at each temperature; the paper: 500")
+    parser.add_argument("--every", type=int, default=1, help="3: learn from every third member alone")
     parser.add_argument("--model", default="openankh-nano")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "benchmarks" / "DESIGN.md")
     parser.add_argument("--no-report", action="store_true", help="judge nothing (without the extra `judge`)")
     found = parser.parse_args()
     if not MDH.is_file():
         sys.exit(f"the real data is not at {MDH} (set OPENANKH_SHARED to the folder that holds data/)")
-    plan = Plan(found.work, found.epochs, found.learning_rate, found.num, found.model)
+    plan = Plan(found.work, found.epochs, found.learning_rate, found.num, found.every, found.model)
     plan.work.mkdir(parents=True, exist_ok=True)
     write_designs(plan)
     if not found.no_report:
@@ -73,6 +81,10 @@ def main() -> None:
 def write_designs(plan: Plan) -> None:
     """The designs that are not there yet."""
     work = plan.work
+    if not plan.members.is_file():
+        with gzip.open(MDH, "rt", encoding="utf-8") as file:
+            header, *rows = file
+        plan.members.write_text("".join([header, *rows[plan.every - 1 :: plan.every]]), encoding="utf-8")
     adapted, control = work / "mdh", work / "control"
     resumed = ["--resume"] if (adapted / "adaptation.json").is_file() else []
     run([*plan.family, "--epochs", str(plan.epochs), "-o", str(adapted), *resumed])
@@ -146,7 +158,7 @@ def told(plan: Plan) -> str:
         "# Designing malate dehydrogenases and a nanobody",
         "",
         f"`python benchmarks/design.py --epochs {plan.epochs} --learning-rate {plan.learning_rate:g} "
-        f"--num {plan.num}`; {versions};"
+        f"--num {plan.num} --every {plan.every}`; {versions};"
         f" {os.cpu_count()} cores, load {os.getloadavg()[0]:.0f} when this page was written.",
         "",
         "## Like malate dehydrogenases",

@@ -160,6 +160,16 @@ def test_designs_begin_with_a_held_out_member_and_tell_how_they_were_made(
     ]
 
 
+def test_a_model_that_knows_neither_prefix_nor_family_writes_by_sentinels_to_the_full_length(
+    ankh_folder: str, tmp_path: Path
+) -> None:
+    task = FamilyTask.of(Family("f", family_members(20)), replace(SMALL, epochs=0, num=3))
+    place, loaded = FamilyFolder(tmp_path / "run"), fresh(ankh_folder)
+    found = write_at(place, task, loaded, 1.0, Filtering(Filter()), Screening(), lambda done: None)
+    records = read_family(str(found.file), loaded.vocab).members
+    assert [len(record.sequence) for record in records] == [30, 30, 30]
+
+
 def test_an_adapted_model_is_an_ordinary_one_that_tells_what_it_was_adapted_to(folder: str, tmp_path: Path) -> None:
     place, task = run_of(tmp_path / "run", folder, SMALL)
     checkpoint = load_model(place.model)

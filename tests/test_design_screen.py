@@ -7,7 +7,7 @@ import pytest
 from design_samples import PARENT, family_members
 from openankh.design import alignment
 from openankh.design.proposal import Making, Proposal
-from openankh.design.proposal_files import fasta_of, row_of, table_of
+from openankh.design.proposal_files import COLUMNS, fasta_of, row_of, table_of
 from openankh.design.screening import Screen, Screening
 from openankh.errors import UserError
 from openankh.fasta import Record
@@ -85,3 +85,10 @@ def test_headers_are_one_line_and_tables_can_be_read_back() -> None:
     header = fasta_of(strange).splitlines()[0]
     assert "model=my_model" in header and "mutations=E3D" in header
     assert table_of([row_of(strange)]).count("\n") == 1 and '"p,1"' in table_of([row_of(strange)])
+
+
+def test_the_columns_of_tables_are_frozen() -> None:
+    assert ",".join(COLUMNS) == (
+        "id,sequence,length,parent,kept,mutations,num_mutations,identity,mean_log_prob,score,score_name,ended,verb,method,"
+        "temperature,seed,screen_hit,screen_identity,model"
+    )
