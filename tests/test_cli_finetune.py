@@ -206,3 +206,54 @@ def test_an_artifact_and_model_that_do_not_match_are_one_line(stranger: Stranger
     assert "no artifact" in stranger.error(stranger.finetune(table, "--overwrite", out="in.fasta"))
     (tmp_path / "in.fasta").write_text(">bad\nMK7\n")
     assert "in.fasta" in stranger.error(stranger.predict("new.csv")) and not (tmp_path / "new.csv").exists()
+
+
+def test_a_whole_encoder_is_trained_and_predicts(stranger: Stranger, tmp_path: Path) -> None:
+    table = class_table(tmp_path)
+    code, _, err = stranger.finetune(table, "--head", "linear", "--mode", "full", "--encoder-rate", "1e-4")
+    assert code == 0 and "read back, the same logits bit for bit" in err
+    assert (tmp_path / "made" / "encoder" / "model.safetensors").is_file()
+    assert stranger.predict("out.csv")[0] == 0 and len(stranger.rows("out.csv")) == 3
+    assert "leave -m out" in stranger.error(stranger.predict("new.csv", "-m", str(stranger.models / "ankh")))
+
+
+def test_modes_that_do_not_go_together_are_one_line(stranger: Stranger, tmp_path: Path) -> None:
+    table = class_table(tmp_path)
+    for options, message in (
+        (("--lora", "4", "--mode", "full"), "does not go with --mode full"),
+        (("--encoder-rate", "1e-4"), "the encoder stays as it is"),
+        (("--head", "attention", "--mode", "lora"), "leave --mode lora out"),
+        (("--head", "attention"), "is for contacts"),
+        (("--mode", "full", "--encoder-rate", "0"), "encoder_rate is 0"),
+    ):
+        assert message in stranger.error(stranger.finetune(table, *options))
+    assert not (tmp_path / "made").exists()
+
+
+def test_contacts_are_learned_from_attention_maps_and_drawn(stranger: Stranger, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    write_data(tmp_path / "data")
+    code, _, err = stranger.finetune("contact-ca", "--data", str(tmp_path / "data"), "--head", "attention")
+    assert code == 0, err
+    assert stranger.predict("out.csv", "--plot", str(tmp_path / "maps"))[0] == 0
+    assert {path.name for path in (tmp_path / "maps").iterdir()} == {
+        "00001.png",
+        "00002.png",
+        "00003.png",
+        "pictures.csv",
+    }
+    one = str(tmp_path / "one.png")
+    assert "more than one protein" in stranger.error(stranger.predict("new.csv", "--plot", one))
+    (tmp_path / "in.fasta").write_text(">P1\nMKTAYIAKQRQISFVK\n")
+    assert stranger.predict("new.csv", "--plot", one, "--json")[0] == 0
+    assert (tmp_path / "one.png").is_file() and (tmp_path / "new.csv").is_file()
+
+
+def test_what_predict_lacks_is_told(stranger: Stranger, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, message in (
+        (["predict"], "no predictor named"),
+        (["predict", "made"], "predicts what"),
+        (["predict", "made", "in.fasta"], "nowhere to write"),
+    ):
+        assert cli.main(words) == 2
+        assert message in capsys.readouterr().err

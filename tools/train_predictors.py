@@ -47,7 +47,7 @@ MOST_BYTES = 3 << 20
 
 ATTENTION_CHAINS = 60
 OF_RESIDUES = (HeadChoice("linear"), HeadChoice("mlp"), HeadChoice("convbert"))
-OF_PAIRS = (HeadChoice("linear"), HeadChoice("attention"))
+OF_PAIRS = (HeadChoice("linear"), HeadChoice("convbert"), HeadChoice("attention"))
 OF_PROTEINS = (HeadChoice("linear"), HeadChoice("mlp"), HeadChoice("convbert"), HeadChoice("light-attention"))
 
 
@@ -55,7 +55,8 @@ OF_PROTEINS = (HeadChoice("linear"), HeadChoice("mlp"), HeadChoice("convbert"), 
 class Recipe:
     """A predictor: its task, the heads that are tried, and how they are trained.
 
-    `most` training and `most_valid` validation proteins are drawn, of at most `longest` residues.
+    `most` training and `most_valid` validation proteins are drawn, of at most `longest` residues; `most_test` of a test
+    set, of any length.
     """
 
     task: str
@@ -64,6 +65,11 @@ class Recipe:
     most: int | None = None
     most_valid: int | None = None
     longest: int | None = None
+    most_test: int | None = None
+
+    def only(self, heads: tuple[str, ...]) -> "Recipe":
+        """The same with these heads, of all of them where none is named."""
+        return replace(self, heads=tuple(choice for choice in self.heads if choice.name in heads)) if heads else self
 
 
 RECIPES: Mapping[str, Recipe] = {
@@ -78,7 +84,13 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "solubility": Recipe("solubility", OF_PROTEINS, FitOptions(epochs=8, longest=256), most_valid=600, longest=1000),
     "contact": Recipe(
-        "contact-ca", OF_PAIRS, FitOptions(epochs=4, longest=200), most=1000, most_valid=150, longest=200
+        "contact-ca",
+        OF_PAIRS,
+        FitOptions(epochs=10, longest=200, learning_rate=5e-3),
+        most=1000,
+        most_valid=150,
+        longest=200,
+        most_test=600,
     ),
     "paratope": Recipe("paratope", OF_RESIDUES, FitOptions(epochs=20)),
 }
@@ -90,13 +102,15 @@ def main() -> None:
     parser.add_argument("names", nargs="*", choices=[[], *RECIPES], help="which; all if none is named")
     parser.add_argument("--data", type=Path, required=True, help="a folder laid out as docs/data.md says")
     parser.add_argument("--cache", type=Path, help="where rows are kept")
+    parser.add_argument("--heads", default="", help="try these alone, as linear,mlp; all of the recipe if not given")
     parser.add_argument("--out", type=Path, default=FOLDER, help="where the predictors go")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     base_sha256 = load(BUNDLED, "cpu", part="encoder").sha256
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in arguments.names or RECIPES:
-        made = train(name, RECIPES[name], arguments.data, arguments.cache, arguments.out / name)
+        recipe = RECIPES[name].only(tuple(filter(None, arguments.heads.split(","))))
+        made = train(name, recipe, arguments.data, arguments.cache, arguments.out / name)
         found = made.artifact.preprocessing.model_sha256
         assert found == base_sha256, f"{name} was trained on {found[:12]}…, the bundled model is {base_sha256[:12]}…"
     num_bytes = sum(path.stat().st_size for path in arguments.out.rglob("*") if path.is_file())
@@ -155,6 +169,12 @@ def drawn(data: TaskData, recipe: Recipe) -> TaskData:
         if len(chosen) < len(part):
             splits[split] = part.at(chosen)
             notes.append(f"{split}: {len(chosen):,} of {len(part):,} proteins, of at most {longest:,} residues")
+    for split, part in data.tests.items():
+        if recipe.most_test is not None and recipe.most_test < len(part):
+            splits[split] = part.at(
+                sorted(np.random.default_rng(0).permutation(len(part))[: recipe.most_test].tolist())
+            )
+            notes.append(f"{split}: {recipe.most_test:,} of {len(part):,} proteins, drawn")
     return replace(data, splits=splits, notes=tuple(notes))
 
 
@@ -179,8 +199,8 @@ def baselines(data: TaskData, options: FitOptions) -> dict[str, Any]:
         ("majority class", most_frequent(data)) if isinstance(data.space, Classes) else ("nearest pairs", None)
     )
     found = {name: {split: measured(data, part, guess) for split, part in data.tests.items()}}
-    for rows in baselines_of(data, "linear"):
-        made = finetune(data, HeadChoice("linear"), rows, options)
+    for rows in () if data.task.unit == "pair" else baselines_of(data, "linear"):
+        made = finetune(data, HeadChoice("linear"), rows, replace(options, epochs=min(options.epochs or 5, 4)))
         found[f"{rows.name}, linear"] = {
             split: figures for split, figures in made.artifact.metrics.items() if split.startswith("test")
         }

@@ -22,7 +22,9 @@ def draw_contacts(figure: Any, title: str, shares_LL: NDArray[np.float32]) -> No
     shown_LL = np.full((length, length), np.nan, np.float32)
     shown_LL[first, second] = shares_LL[first, second]
     ends = (0.5, length + 0.5, length + 0.5, 0.5)
-    image = axes.imshow(shown_LL, cmap="Blues", vmin=0, vmax=1, extent=ends, interpolation="nearest")
+    image = axes.imshow(
+        shown_LL, cmap="Blues", vmin=0, vmax=_strongest(shares_LL), extent=ends, interpolation="nearest"
+    )
     best = np.argsort(-shares_LL[first, second], kind="stable")[:length]
     axes.scatter(first[best] + 1, second[best] + 1, s=max(2.0, 400 / max(length, 1)), color="#1f3f77", linewidth=0)
     axes.plot([0.5, length + 0.5], [0.5, length + 0.5], color="#bbbbbb", linewidth=0.8)
@@ -30,3 +32,8 @@ def draw_contacts(figure: Any, title: str, shares_LL: NDArray[np.float32]) -> No
     axes.set_ylabel("position")
     axes.set_title(f"{title}\nabove: probabilities; below: the {min(length, len(best)):,} likeliest pairs", fontsize=9)
     figure.colorbar(image, ax=axes, label="probability of a contact", shrink=0.8)
+
+
+def _strongest(shares_LL: NDArray[np.float32]) -> float:
+    """The probability in the darkest colour: weak predictions are shown too, and the scale says how weak they are."""
+    return max(0.1, float(np.percentile(shares_LL, 99.9))) if shares_LL.size else 1.0

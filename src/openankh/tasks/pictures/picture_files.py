@@ -19,6 +19,7 @@ from openankh.tasks.target_space import Classes
 
 INDEX = "pictures.csv"
 _DPI = 130
+_BEYOND_LATIN = "\u0250"
 
 
 class PictureWriter(Protocol):
@@ -113,8 +114,11 @@ def _draw(artifact: Artifact, prediction: Prediction, file: BinaryIO) -> None:
 
 
 def _title(artifact: Artifact, prediction: Prediction) -> str:
-    """Id and what is shown, in letters that can be drawn; a dollar sign would begin a formula."""
-    name = "".join(letter if letter.isprintable() and letter != "$" else " " for letter in prediction.record.id)
+    """Id and what is shown, in letters that the font has; a dollar sign would begin a formula."""
+    name = "".join(
+        letter if letter.isprintable() and letter < _BEYOND_LATIN and letter != "$" else "?"
+        for letter in prediction.record.id
+    )
     return f"{name[:80]}: {artifact.origin.title}, {artifact.preprocessing.model.rpartition('/')[2][:60]}"
 
 

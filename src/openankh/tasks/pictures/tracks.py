@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 A_LINE = 80
 """Residues drawn in one line of the picture."""
 MOST_RESIDUES = 80 * 60
+_SHORTEST_LINE = 40
 
 _STRUCTURE = {
     "H": "#c8372d",
@@ -34,12 +35,13 @@ def draw_tracks(
 ) -> None:
     """Draw on an empty figure of matplotlib; secondary structure as helices and arrows, other classes as boxes."""
     num_lines = ceil(len(sequence) / A_LINE)
-    figure.set_size_inches(2 + min(max(len(sequence), 40), A_LINE) * 0.135, 1.1 + 1.25 * num_lines)
+    figure.set_size_inches(2 + min(max(len(sequence), _SHORTEST_LINE), A_LINE) * 0.135, 1.1 + 1.25 * num_lines)
     colours = colours_of(names)
     lines = figure.subplots(num_lines, 1, squeeze=False)[:, 0]
     for number, axes in enumerate(lines):
         first = number * A_LINE
         part = slice(first, first + A_LINE)
+        axes.set_xlim(first + 0.5, first + (A_LINE if num_lines > 1 else max(len(sequence), _SHORTEST_LINE)) + 0.5)
         _draw_line(axes, first, sequence[part], values[part], shares_LC[part], names, colours)
     _draw_legend(figure, names, colours)
     figure.suptitle(title, fontsize=9)
@@ -67,7 +69,6 @@ def _draw_line(
     colours: dict[str, str],
 ) -> None:
     places = np.arange(first + 1, first + 1 + len(residues))
-    axes.set_xlim(first + 0.5, first + min(max(len(residues), 40), A_LINE) + 0.5)
     axes.set_ylim(0, 1.75)
     bottoms = np.zeros(len(residues))
     for column, name in enumerate(names):
