@@ -264,3 +264,17 @@ def test_sizes_told_are_those_of_the_data(task: str, shared_data: Path) -> None:
     found = load_task(find_task(task), DataFolder(shared_data))
     assert dict(line.sizes) == {name: len(part) for name, part in found.splits.items()}
     assert line.residues == sum(part.num_residues for part in found.splits.values()) and line.is_here
+
+
+def test_tasks_without_data_are_left_out_of_all_and_told(stranger: Stranger) -> None:
+    options = ("--tasks", "all", "--no-plot", "--limit", "12", "--baselines", "none", "--no-shuffled")
+    code, _, err = stranger.benchmark(*options)
+    assert code == 0 and "fold: left out, fold/scope203_40.csv.gz is not there" in err
+    assert {row["head"] for row in stranger.rows()} == {"nearest"}
+
+
+def test_heads_may_have_epochs_of_their_own_in_one_folder(stranger: Stranger) -> None:
+    options = ("--no-plot", "--baselines", "none", "--no-shuffled", "--limit", "6")
+    assert stranger.benchmark(*options)[0] == 0
+    assert stranger.benchmark(*options, "--heads", "mlp", "--epochs", "2")[0] == 0
+    assert "at most 1 epochs of linear, 2 epochs of mlp" in (stranger.out / "benchmark.md").read_text()

@@ -30,6 +30,7 @@ from openankh.files import unwritable_named
 from openankh.hardware import choose_device
 from openankh.lock import sole_writer
 from openankh.lookup.watching import Watcher
+from openankh.tasks.data_folder import DataSource
 from openankh.tasks.examples import TaskData
 from openankh.tasks.finetuning import HeadChoice
 from openankh.tasks.fitting import Epoch, FitOptions
@@ -37,6 +38,7 @@ from openankh.tasks.loading import load_task
 from openankh.tasks.named_tasks import find_task
 from openankh.tasks.predictor import row_pool
 from openankh.tasks.published_files import data_source
+from openankh.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,8 @@ class _Campaign:
     def __init__(self, options: BenchmarkOptions, command: str, watched: Watched) -> None:
         self.options, self.command, self.watched = options, command, watched
         self.networks = Networks(options)
-        self.tasks = [find_task(name) for name in options.tasks]
         self.source = data_source(options.data, options.access.offline)
+        self.tasks = self._with_data([find_task(name) for name in options.tasks])
         self.device = str(choose_device(options.access.device))
         self.pace = _Pace(len(self.tasks))
 
@@ -112,14 +114,32 @@ class _Campaign:
             self.pace.planned = 0
             write_up(self.options.out, self.options.plot)
 
+    def _with_data(self, tasks: Sequence[Task]) -> list[Task]:
+        """The tasks whose data can be had; what cannot is told before anything is measured."""
+        found = []
+        for task in tasks:
+            missing = missing_file(task, self.source)
+            if missing and not self.options.skips_missing:
+                self.source.path(missing)  # which says what is missing, and what to do
+            if missing:
+                self.watched.note(f"{task.name}: left out, {missing} is not there (docs/data.md)")
+            else:
+                found.append(task)
+        if not found:
+            raise UserError("the data of no task is there; give the folder that holds it with --data (docs/data.md)")
+        return found
+
     def _require_same_limits(self) -> None:
-        """Refuse other limits and epochs than those of finished cells before anything is loaded."""
+        """Refuse other limits than those of finished cells, and of the same heads other epochs, before data is read."""
         if not self.options.resume:
             return
         for task in self.tasks:
             for path in sorted((self.options.out / "cells" / task.name).glob("*.json")):
-                found = read_cell(path).settings
+                cell = read_cell(path)
+                found = cell.settings
                 wanted = self._settings(task.name, found.data_sha256, found.model_sha256, found.precision)
+                if cell.key.head not in self.options.heads:
+                    wanted = replace(wanted, epochs=found.epochs)
                 require_same_settings(path, found, wanted)
 
     def _settings(self, task: str, data_sha256: str, model_sha256: str, precision: str) -> CellSettings:
@@ -226,6 +246,16 @@ def _shown(split: str, by_name: object, metric: str) -> str:
     name = metric if metric in by_name else next(iter(by_name))
     value = by_name[name].value
     return f"{split} {name} {'not a number' if value is None else format(value, '.4f')}"
+
+
+def missing_file(task: Task, source: DataSource) -> str | None:
+    """A file without which a task cannot be measured; a test set may be missing as long as another is there."""
+    of_tests = {each.file for each in task.sources if each.split.startswith("test")}
+    needed = [file for file in task.files if file not in of_tests]
+    missing = next((file for file in needed if not source.has(file)), None)
+    if missing is None and of_tests and not any(map(source.has, of_tests)):
+        return min(of_tests)
+    return missing
 
 
 def require_writable(out: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from openankh.benchmarking.annotation_transfer import HEAD as NEAREST
 from openankh.benchmarking.cell import Cell, CellKey, Kind, cells_in
+from openankh.benchmarking.options import BENCHMARK_HEADS
 from openankh.benchmarking.plan import NO_HEAD
 from openankh.search.cath import LEVELS
 from openankh.tasks.named_tasks import task_names
@@ -57,7 +58,7 @@ class Row:
 
 @dataclass(frozen=True)
 class TestTable:
-    """All rows of one test set of one task."""
+    """All rows of one test set of one task; `epochs` are the most allowed, of heads that it was limited for."""
 
     task: str
     test: str
@@ -66,7 +67,7 @@ class TestTable:
     splits: Mapping[str, int]
     limit: int | None
     train_limit: int | None
-    epochs: int | None
+    epochs: Mapping[str, int]
     commands: tuple[str, ...]
     warnings: tuple[str, ...] = ()
 
@@ -109,14 +110,15 @@ def _table(cells: Sequence[Cell], test: str) -> TestTable:
     for cell in cells:
         key = CellKey(cell.key.task, cell.key.who, cell.key.kind, cell.key.head, 0, cell.key.of)
         groups.setdefault(key, []).append(cell)
-    heads = list(dict.fromkeys(key.head for key in groups))
+    heads = (*BENCHMARK_HEADS, NO_HEAD, NEAREST)
     ordered = sorted(groups, key=lambda key: (heads.index(key.head), _KINDS.index(key.kind), key.of, key.who))
     rows = [_row(groups[key], test, metric) for key in ordered]
     by_row = {id(row): groups[key] for row, key in zip(rows, ordered, strict=True)}
     told = tuple(_with_comparisons(row, rows, by_row, test) if row.kind == "model" else row for row in rows)
     settings = cells[0].settings
     return TestTable(
-        cells[0].key.task, test, metric, told, cells[0].splits, settings.limit, settings.train_limit, settings.epochs,
+        cells[0].key.task, test, metric, told, cells[0].splits, settings.limit, settings.train_limit,
+        {cell.key.head: cell.settings.epochs for cell in cells if cell.settings.epochs is not None},
         tuple(dict.fromkeys(cell.command for cell in cells)),
         tuple(_warnings(told)),
     )  # fmt: skip
@@ -210,6 +212,7 @@ def _warnings(rows: Sequence[Row]) -> list[str]:
             found.append(
                 f"{row.who} under {row.head} did not fall to chance: {row.value:.3f} beside {row.chance:.3f}, "
                 f"where the true labels give {model.value:.3f}"
+                + ("; of one seed, so its noise is not known" if len(row.seeds) == 1 else "")
             )
     return found
 

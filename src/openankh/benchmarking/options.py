@@ -33,7 +33,8 @@ class Limits:
 class BenchmarkOptions:
     """All that was asked for.
 
-    `limits` are of every split, `train_limits` of the training split alone. `baselines` None: all, random weights only
+    `skips_missing`: tasks whose data is not there are left out and told, rather than refused. `limits` are of every
+    split, `train_limits` of the training split alone. `baselines` None: all, random weights only
     for encoders that are not too large to be drawn anew. `epochs` None is what heads are trained for elsewhere.
     """
 
@@ -43,6 +44,7 @@ class BenchmarkOptions:
     heads: tuple[BenchmarkHead, ...] = ("linear", "convbert")
     num_seeds: int = 3
     data: Path | None = None
+    skips_missing: bool = False
     limits: Limits = field(default_factory=Limits)
     train_limits: Limits = field(default_factory=Limits)
     epochs: int | None = None

@@ -11,23 +11,35 @@ from openankh.files import atomic_file
 
 _COLOURS: dict[Kind, str] = {"model": "#0072B2", "random": "#E69F00", "baseline": "#777777", "shuffled": "#CC79A7"}
 _PUBLISHED = "#009E73"
-_COLUMNS = 3
+_MOST_COLUMNS = 3
+_NAMES: dict[Kind, str] = {
+    "model": "the model",
+    "random": "its network with random weights",
+    "baseline": "letters alone",
+    "shuffled": "the model taught shuffled labels",
+}
 _LONGEST_NAME = 44
 
 
 def draw(findings: Findings, path: Path) -> None:
     """Write it as a PNG."""
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
-    num_rows = math.ceil(len(findings.tables) / _COLUMNS)
+    num_columns = min(len(findings.tables), _MOST_COLUMNS)
+    num_rows = math.ceil(len(findings.tables) / num_columns)
     most = max(len(table.rows) for table in findings.tables)
-    figure = Figure(figsize=(6.6 * _COLUMNS, num_rows * (1.3 + 0.24 * most)), dpi=110, layout="constrained")
-    panels = figure.subplots(num_rows, _COLUMNS, squeeze=False).ravel()
+    figure = Figure(figsize=(6.6 * num_columns, 0.6 + num_rows * (1.3 + 0.24 * most)), dpi=110, layout="constrained")
+    panels = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
     for axes, table in zip(panels, findings.tables, strict=False):
         _draw_table(axes, table)
     for axes in panels[len(findings.tables) :]:
         axes.axis("off")
-    figure.suptitle("Frozen rows, heads on top; bars are 95 % intervals over test proteins", fontsize=12)
+    figure.suptitle("Heads on frozen rows; bars are 95 % intervals over test proteins", fontsize=11)
+    handles = [Line2D([], [], color=colour, marker="o", label=_NAMES[kind]) for kind, colour in _COLOURS.items()]
+    handles.append(Patch(color=_PUBLISHED, alpha=0.2, label="published, Ankh and others"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=num_columns, fontsize=8)
     with atomic_file(path) as file:
         figure.savefig(file, format="png")
 

@@ -75,8 +75,8 @@ def _facts(table: TestTable) -> str:
         marks.append(f"**a quick trial: at most {table.limit:,} proteins of each split**")
     if table.train_limit is not None:
         marks.append(f"**learned from at most {table.train_limit:,} proteins**")
-    if table.epochs is not None:
-        marks.append(f"at most {table.epochs} epochs")
+    if table.epochs:
+        marks.append("at most " + ", ".join(f"{num} epochs of {head}" for head, num in table.epochs.items()))
     return "; ".join([f"Proteins: {splits}", *marks]) + f". Decided by {table.metric}."
 
 

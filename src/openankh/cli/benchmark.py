@@ -28,7 +28,10 @@ Output = Annotated[
     Parameter(name=("--output", "-o"), help="A folder for results; the same command goes on where it stopped."),
 ]
 Tasks = Annotated[
-    str, Parameter(group=_WHAT, help="Names with commas between, also TOML files of your own; all is every task.")
+    str,
+    Parameter(
+        group=_WHAT, help="Names with commas between, also TOML files of your own; all: each whose data is there."
+    ),
 ]
 Models = Annotated[
     str, Parameter(name=("--models", "-m"), group=_WHAT, help="Names or folders, as of -m elsewhere, commas between.")
@@ -59,7 +62,9 @@ Shuffled = Annotated[
 ]
 Limit = Annotated[
     tuple[str, ...],
-    Parameter(name="--limit", group=_SMALLER, negative=(), help="Proteins of each split: 100, or fold=500,gb1=100."),
+    Parameter(
+        name="--limit", group=_SMALLER, negative=(), help="Proteins of each split: 100, or fold=500,paratope=100."
+    ),
 ]
 TrainLimit = Annotated[
     tuple[str, ...],
@@ -130,6 +135,7 @@ def benchmark(
         heads=parse_words(heads, "heads", BENCHMARK_HEADS),  # type: ignore[arg-type]  # pyright: ignore
         num_seeds=seeds,
         data=data,
+        skips_missing=tasks == "all",
         limits=parse_limits(limit, "limit"),
         train_limits=parse_limits(train_limit, "train-limit"),
         epochs=epochs,
