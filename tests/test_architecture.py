@@ -109,6 +109,7 @@ def test_the_public_names_are_frozen() -> None:
         "Vocab",
         "__version__",
         "load",
+        "load_predictor",
         "open_store",
         "parse_mutations",
     ]

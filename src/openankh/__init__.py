@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from openankh.mutation import parse_mutations as parse_mutations
     from openankh.store import EmbeddingStore as EmbeddingStore
     from openankh.store import open_store as open_store
+    from openankh.tasks.predicting import load_predictor as load_predictor
     from openankh.vocab import Vocab as Vocab
 
 __version__ = "0.1.0"
@@ -35,6 +36,7 @@ _HOMES = {
     "UserError": "openankh.errors",
     "Vocab": "openankh.vocab",
     "load": "openankh.loaded",
+    "load_predictor": "openankh.tasks.predicting",
     "open_store": "openankh.store",
     "parse_mutations": "openankh.mutation",
 }
@@ -52,6 +54,7 @@ __all__ = [  # noqa: RUF022  (sorted as _HOMES is; the version last)
     "UserError",
     "Vocab",
     "load",
+    "load_predictor",
     "open_store",
     "parse_mutations",
     "__version__",
