@@ -1,10 +1,10 @@
-"""Both experiments of the Ankh paper's generation, on real proteins: malate dehydrogenases and a nanobody.
+"""Design on real proteins: the Ankh paper's malate dehydrogenases and nanobody, and mutants of GB1 by a predictor.
 
     python benchmarks/design.py --work runs/design
 
 A model is adapted to the malate dehydrogenase family (its encoder frozen) and writes behind beginnings of members held
 out, beside the same model unadapted; a nanobody is written anew, half of it hidden. Every command is printed; what is
-there already is kept, so that a stopped run goes on. Then `openankh design report` judges both, and
+there already is kept, so that a stopped run goes on. Then `benchmarks/design_reports.py` judges both, and
 benchmarks/DESIGN.md tells what came of it.
 """
 
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import design_gb1
 from measuring import REPOSITORY, SHARED
 
 from openankh.fasta import FastaReader
@@ -65,13 +66,14 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="3: learn from every third member alone")
     parser.add_argument("--model", default="openankh-nano")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "benchmarks" / "DESIGN.md")
-    parser.add_argument("--no-report", action="store_true", help="judge nothing (without the extra `judge`)")
+    parser.add_argument("--no-report", action="store_true", help="judge nothing")
     found = parser.parse_args()
     if not MDH.is_file():
         sys.exit(f"the real data is not at {MDH} (set OPENANKH_SHARED to the folder that holds data/)")
     plan = Plan(found.work, found.epochs, found.learning_rate, found.num, found.every, found.model)
     plan.work.mkdir(parents=True, exist_ok=True)
     write_designs(plan)
+    design_gb1.write_mutants(plan.work / "gb1", plan.model, run)
     if not found.no_report:
         judge(plan)
     found.out.write_text(told(plan), encoding="utf-8")
@@ -117,24 +119,23 @@ def write_designs(plan: Plan) -> None:
 
 
 def judge(plan: Plan) -> None:
-    """Both reports, each a folder with a page."""
+    """Both pages, by `benchmarks/design_reports.py`."""
     work = plan.work
-    if not (work / "mdh_report").is_dir():
-        sets = [f"{name}={path}" for name, path in family_sets(work)]
-        asked, control = sets[:-1], ["--control", sets[-1]]
-        run(["design", "report", *asked, *control, "--family", str(MDH), "-o", str(work / "mdh_report")])
-    if not (work / "nanobody_report").is_dir():
-        asked = [f"{path.stem}={path}" for path in nanobody_sets(work)]
-        run(["design", "report", *asked, "--family", str(NANOBODIES), "-o", str(work / "nanobody_report")])
+    *asked, control = [f"{name}={path}" for name, path in family_sets(work)]
+    mdh = ["mdh", "--designs", *asked, "--control", control, "--cut", "256", "--out", str(work / "mdh.html")]
+    asked = [f"{path.stem}={path}" for path in nanobody_sets(work)]
+    parent = str(work / f"{NANOBODY}.fasta")
+    nanobody = ["nanobody", "--designs", *asked, "--parent", parent, "--out", str(work / "nanobody.html")]
+    for words in (mdh, nanobody):
+        print("python benchmarks/design_reports.py", shlex.join(words), flush=True)
+        subprocess.run([sys.executable, str(REPOSITORY / "benchmarks" / "design_reports.py"), *words], check=True)
 
 
 def family_sets(work: Path) -> list[tuple[str, Path]]:
-    """Designs behind prompts of malate dehydrogenases, the unadapted model's last."""
+    """Designs behind prompts of malate dehydrogenases by their names, the unadapted model's last."""
     adapted = sorted((work / "mdh").glob("designs_t*.fasta"))
-    control = sorted((work / "control").glob("designs_t*.fasta"))
-    name = "t = {}".format
-    temperatures = [(name(path.stem.removeprefix("designs_t")), path) for path in adapted]
-    return temperatures + [("unadapted, " + name(path.stem.removeprefix("designs_t")), path) for path in control]
+    control = work / "control" / "designs_t1.fasta"
+    return [*((path.stem.removeprefix("designs_"), path) for path in adapted), ("unadapted_t1", control)]
 
 
 def nanobody_sets(work: Path) -> list[Path]:
@@ -186,6 +187,14 @@ def told(plan: Plan) -> str:
         "residue |",
         "|---|---|---|---|---|---|---|",
         *(nanobody_row(path) for path in nanobody_sets(work)),
+        "",
+        "## Mutants of GB1 that a predictor prefers",
+        "",
+        "A linear predictor on mean embeddings, learned from 424 single and double mutants (FLIP two-vs-rest, a tenth "
+        "of them to choose its epoch by); mutants of up to four changes at four sites proposed by `design directed`, "
+        "and looked up among those that were measured and not learned from. `masked-marginal` has learned from none.",
+        "",
+        *design_gb1.told(work / "gb1"),
         "",
     ]
     return "\n".join(lines)
