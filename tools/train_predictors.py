@@ -74,13 +74,19 @@ class Recipe:
 
 RECIPES: Mapping[str, Recipe] = {
     "secondary-structure": Recipe(
-        "secondary-structure-q3", OF_RESIDUES, FitOptions(epochs=5, longest=512), most=3000, most_valid=300
+        "secondary-structure-q3", OF_RESIDUES, FitOptions(epochs=4, longest=512), most=3000, most_valid=300
     ),
     "secondary-structure-q8": Recipe(
-        "secondary-structure-q8", OF_RESIDUES, FitOptions(epochs=6, longest=512), most=3000, most_valid=300
+        "secondary-structure-q8", OF_RESIDUES, FitOptions(epochs=4, longest=512), most=3000, most_valid=300
     ),
     "localisation": Recipe(
-        "localisation", OF_PROTEINS, FitOptions(epochs=8, longest=256), most=4000, most_valid=600, longest=1000
+        "localisation",
+        OF_PROTEINS,
+        FitOptions(epochs=12, longest=256),
+        most=1500,
+        most_valid=300,
+        longest=500,
+        most_test=700,
     ),
     "solubility": Recipe("solubility", OF_PROTEINS, FitOptions(epochs=8, longest=256), most_valid=600, longest=1000),
     "contact": Recipe(
@@ -168,7 +174,8 @@ def drawn(data: TaskData, recipe: Recipe) -> TaskData:
         chosen = sorted(np.random.default_rng(0).permutation(short)[:most].tolist())
         if len(chosen) < len(part):
             splits[split] = part.at(chosen)
-            notes.append(f"{split}: {len(chosen):,} of {len(part):,} proteins, of at most {longest:,} residues")
+            of_length = f", of at most {longest:,} residues" if recipe.longest else ", drawn"
+            notes.append(f"{split}: {len(chosen):,} of {len(part):,} proteins{of_length}")
     for split, part in data.tests.items():
         if recipe.most_test is not None and recipe.most_test < len(part):
             splits[split] = part.at(
