@@ -12,6 +12,7 @@ import argparse
 import csv
 import gzip
 import json
+import math
 import os
 import shlex
 import statistics
@@ -30,6 +31,7 @@ from openankh.fasta import FastaReader
 MDH = SHARED / "data" / "mdh" / "train.csv.gz"
 NANOBODIES = SHARED / "data" / "nanobody" / "nanobodies.fasta.gz"
 NANOBODY = "nb1425"
+OTHER_WAYS = ("lora", "full")
 RECIPES = ("nanobody", "nanobody-warm")
 
 
@@ -51,9 +53,9 @@ class Plan:
 
     @property
     def family(self) -> list[str]:
-        """The command that both the adapted and the unadapted model are run by."""
+        """The command that all models are run by."""
         words = ["design", "family", str(self.members), "--recipe", "mdh", "--groups", "cluster", "-m", self.model]
-        return [*words, "-n", str(self.num), "--learning-rate", str(self.learning_rate)]
+        return [*words, "--learning-rate", str(self.learning_rate)]
 
 
 def main() -> None:
@@ -63,7 +65,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=1, help="the paper: 2")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="the paper: 3e-4")
     parser.add_argument("--num", type=int, default=150, help="designs at each temperature; the paper: 500")
-    parser.add_argument("--every", type=int, default=1, help="3: learn from every third member alone")
+    parser.add_argument("--every", type=int, default=3, help="3: every third member alone; 1: all")
     parser.add_argument("--model", default="openankh-nano")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "benchmarks" / "DESIGN.md")
     parser.add_argument("--no-report", action="store_true", help="judge nothing")
@@ -88,10 +90,16 @@ def write_designs(plan: Plan) -> None:
             header, *rows = file
         plan.members.write_text("".join([header, *rows[plan.every - 1 :: plan.every]]), encoding="utf-8")
     adapted, control = work / "mdh", work / "control"
+    num = ["-n", str(plan.num)]
     resumed = ["--resume"] if (adapted / "adaptation.json").is_file() else []
-    run([*plan.family, "--epochs", str(plan.epochs), "-o", str(adapted), *resumed])
+    run([*plan.family, *num, "--epochs", str(plan.epochs), "-o", str(adapted), *resumed])
+    for tune in OTHER_WAYS:
+        out = work / f"mdh_{tune}"
+        if not (out / "adaptation.json").is_file():
+            changes = ["--tune", tune, "-n", "1", "-t", "1"]
+            run([*plan.family, "--epochs", str(plan.epochs), *changes, "-o", str(out)])
     if not (control / "designs_t1.fasta").is_file():
-        run([*plan.family, "--epochs", "0", "-t", "1", "-o", str(control)])
+        run([*plan.family, *num, "--epochs", "0", "-t", "1", "-o", str(control)])
     parent = work / f"{NANOBODY}.fasta"
     if not parent.is_file():
         sequence = next(record.sequence for record in FastaReader(NANOBODIES) if record.id == NANOBODY)
@@ -100,22 +108,8 @@ def write_designs(plan: Plan) -> None:
         for name, more in ((recipe, []), (f"{recipe}_sampled", ["--method", "sample"])):
             out = work / f"{name}.fasta"
             if not out.is_file():
-                run(
-                    [
-                        "design",
-                        "one",
-                        str(parent),
-                        "--recipe",
-                        recipe,
-                        *more,
-                        "-n",
-                        "100",
-                        "-m",
-                        plan.model,
-                        "-o",
-                        str(out),
-                    ]
-                )
+                words = ["design", "one", str(parent), "--recipe", recipe, *more, "-n", "100"]
+                run([*words, "-m", plan.model, "-o", str(out)])
 
 
 def judge(plan: Plan) -> None:
@@ -154,6 +148,7 @@ def told(plan: Plan) -> str:
     work = plan.work
     facts = json.loads((work / "mdh" / "adaptation.json").read_text())
     settings = facts["settings"]
+    ways = {"the decoder, as the paper has it": "mdh", "LoRA on encoder and decoder": "mdh_lora", "all": "mdh_full"}
     versions = ", ".join(f"{name} {version(name)}" for name in ("openankh", "torch", "numpy"))
     lines = [
         "# Designing malate dehydrogenases and a nanobody",
@@ -169,9 +164,9 @@ def told(plan: Plan) -> str:
         f"{facts['steps']:,} steps of {settings['batch']} members, {settings['length']} residues, "
         f"{settings['optimiser']} at {settings['learning_rate']:g}. The paper has 2 epochs at 3e-4 and 500 designs.",
         "",
-        "| epoch | nats a held-out residue | perplexity |",
-        "|---|---|---|",
-        *(epoch_row(epoch) for epoch in facts["history"]),
+        "| trained | parameters | nats a held-out residue before | after | perplexity before | after |",
+        "|---|---|---|---|---|---|",
+        *(tuned_row(name, work / folder) for name, folder in ways.items()),
         "",
         "| designs | number | different | share ended by the model | mean length | nats a residue | identity with the "
         "member the prompt is from | commonest residue |",
@@ -200,10 +195,12 @@ def told(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def epoch_row(epoch: dict[str, float]) -> str:
-    """One epoch; number 0 is the model as it was."""
-    loss = epoch["held_out_loss"]
-    return f"| {epoch['number']} | {loss:.3f} | {2.718281828459045**loss:.2f} |"
+def tuned_row(name: str, folder: Path) -> str:
+    """What a way of tuning came to, in its best epoch."""
+    facts = json.loads((folder / "adaptation.json").read_text())
+    losses = [facts["history"][number]["held_out_loss"] for number in (0, facts["best_epoch"])]
+    cells = [name, f"{facts['parameters_trained']:,}", *(f"{loss:.3f}" for loss in losses)]
+    return f"| {' | '.join([*cells, *(f'{math.exp(loss):.2f}' for loss in losses)])} |"
 
 
 def set_row(name: str, path: Path) -> str:
