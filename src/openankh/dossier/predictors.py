@@ -28,8 +28,8 @@ def predictors_on(loaded: LoadedModel, artifacts: Iterable[Artifact]) -> tuple[P
 
 
 def _reads(artifact: Artifact, loaded: LoadedModel) -> bool:
-    is_own = artifact.adapter is not None or bool(getattr(artifact, "encoder_sha256", ""))
-    return not is_own and artifact.preprocessing.model_sha256 == loaded.sha256
+    brings_its_own = artifact.adapter is not None or artifact.encoder_sha256 != ""
+    return not brings_its_own and artifact.preprocessing.model_sha256 == loaded.sha256
 
 
 def _order(folder: Path) -> tuple[int, str]:

@@ -13,7 +13,7 @@ from openankh.lookup.embedded_fasta import embedded_fasta
 from openankh.lookup.lookup import Lookup
 from openankh.lookup.protein_embedder import ProteinEmbedder
 from openankh.lookup.vector_kind import ModelAccess, VectorKind
-from openankh.lookup.watching import SILENT
+from openankh.lookup.watching import SILENT, Watcher
 from openankh.search.labels import read_labels
 from openankh.search.vectors import StoreVectors
 from openankh.tasks.predicting import Predictions
@@ -45,12 +45,15 @@ def bundled_fasta() -> Path:
     return Path(str(files("openankh"))) / "data" / "demo.fasta"
 
 
-def annotated_bundled(loaded: LoadedModel, cache: Path) -> Annotated:
-    """The bundled proteins with their families, embedded by this model into a store kept in `cache`."""
+def annotated_bundled(loaded: LoadedModel, cache: Path, watcher: Watcher = SILENT) -> Annotated:
+    """The bundled proteins with their families, embedded by this model into a store kept in `cache`.
+
+    What `watcher` raises ends the embedding, which the next call goes on with.
+    """
     fasta, options = bundled_fasta(), EmbedOptions("mean")
     identity = ModelIdentity(loaded.pinned_name, loaded.sha256)
     model = ProteinEmbedder(loaded.embedder(options), identity)
-    store = embedded_fasta(fasta, model, ModelAccess(), cache, SILENT)
+    store = embedded_fasta(fasta, model, ModelAccess(), cache, watcher)
     kind = VectorKind(loaded.pinned_name, options, loaded.sha256)
     lookup = Lookup(StoreVectors(store), "euclidean", kind=kind, fasta=fasta, model=model)
     lookup.labels = read_labels(fasta, store.ids, LABELS)

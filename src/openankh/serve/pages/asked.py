@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -14,6 +15,7 @@ from openankh.fasta import FastaReader, ReadOptions, Record
 MOST_PROTEINS, MOST_RESIDUES, MOST_TOGETHER = 1_000, 5_000, 300_000
 NO_NAME = "protein"
 """What a sequence pasted without a header is called."""
+_LINE = re.compile(r"\bline (\d+)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +42,17 @@ def asked(fasta: str, options: DossierOptions, letters: str) -> Asked:
     """Check a question. Raises UserError in one line, with line and column where there is a place."""
     if not fasta.strip():
         raise UserError("FASTA: is empty; paste proteins, drop a file here, or take an example")
-    text = _with_header(fasta, letters)
-    stream = _NamedText(text.encode("utf-8", "surrogatepass"))
+    if not _is_bare(fasta):
+        return Asked(fasta, options, _records(fasta, letters))
+    text = f">{NO_NAME}\n{fasta}"
+    try:
+        return Asked(text, options, _records(text, letters))
+    except UserError as error:  # told of the lines as they were pasted
+        raise UserError(_LINE.sub(lambda found: f"line {int(found[1]) - 1}", str(error), count=1)) from None
+
+
+def _records(text: str, letters: str) -> tuple[Record, ...]:
+    stream = _NamedText(text.encode("utf-8", "surrogateescape"))
     records: list[Record] = []
     total = 0
     for record in FastaReader(stream, ReadOptions(letters, max_residues=MOST_RESIDUES)):
@@ -53,12 +64,9 @@ def asked(fasta: str, options: DossierOptions, letters: str) -> Asked:
             )
     if total > MOST_TOGETHER:
         raise UserError(f"FASTA: {total:,} residues together, and {MOST_TOGETHER:,} are the most here; ask in parts")
-    return Asked(text, options, tuple(records))
+    return tuple(records)
 
 
-def _with_header(fasta: str, letters: str) -> str:
-    """A sequence that was pasted alone gets a header; all else stays as it is."""
-    residues = "".join(fasta.split())
-    if ">" not in fasta and set(residues.upper().removesuffix("*")) <= set(letters):
-        return f">{NO_NAME}\n{residues}\n"
-    return fasta
+def _is_bare(fasta: str) -> bool:
+    """Whether a sequence was pasted alone: letters and line ends, a final * perhaps, and no header."""
+    return all(word.isascii() and word.isalpha() for word in fasta.strip().removesuffix("*").split())

@@ -11,6 +11,7 @@ from openankh.dossier.making import DossierMaker
 from openankh.dossier.overview import overview
 from openankh.dossier.sources import Sources
 from openankh.errors import UserError
+from openankh.lookup.watching import Watcher
 from openankh.serve.engine import BusyError, give_way
 from openankh.serve.pages.asked import Asked
 from openankh.serve.pages.results import Result, Results
@@ -57,7 +58,7 @@ class Desk:
     """Answers questions with sources that are made when the first is asked; `answering` tells them from all others."""
 
     def __init__(
-        self, make_sources: Callable[[], Sources], letters: str, answering: Callable[[], str], results: Results
+        self, make_sources: Callable[[Watcher], Sources], letters: str, answering: Callable[[], str], results: Results
     ) -> None:
         self._make_sources, self.letters, self._answering, self.results = make_sources, letters, answering, results
         self._sources: Sources | None = None
@@ -161,7 +162,7 @@ class Desk:
 
         reach(0.0, "making ready")
         if self._sources is None:
-            self._sources = self._make_sources()
+            self._sources = self._make_sources(Watcher(lambda what, *_: reach(0.0, f"making ready: {what}")))
         maker = DossierMaker(self._sources, work.question.records, work.question.options, reach)
         for dossier in maker.make(work.result.num_done):
             work.result.keep(dossier)

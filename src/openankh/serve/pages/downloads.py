@@ -1,8 +1,10 @@
 """What can be taken away from a result: names of files, what they hold, and their bytes."""
 
 import importlib.util
+import io
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 
 from openankh.dossier import tables
 from openankh.dossier.dossier import Dossier, Overview
+from openankh.dossier.json_text import to_json
 from openankh.dossier.pictures import contacts_svg, map_svg, variants_svg
 from openankh.serve.pages.results import Result
 from openankh.store import Embedding, Provenance, parse_target
@@ -20,6 +23,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
     ".h5": "application/x-hdf5",
     ".npz": "application/x-npz",
+    ".zip": "application/zip",
 }
 """Media types by ending."""
 
@@ -39,23 +43,22 @@ class File:
 
 
 def result_files(result: Result, found: Overview, provenance: Provenance, field: str) -> Sequence[File]:
-    """The files of all proteins together."""
+    """The files of all proteins together, and everything in one."""
     files = [
         File("overview.csv", "a row a protein", lambda: _text(tables.overview_csv(found))),
-        File("neighbours.csv", "nearest annotated proteins of each", lambda: _text(_of_all(result, "neighbours"))),
-        File(
-            "properties.csv",
-            "what is predicted of each, with probabilities",
-            lambda: _text(_of_all(result, "properties")),
-        ),
-        File(
-            "completions.fasta", "second halves as the model writes them", lambda: _text(_of_all(result, "completions"))
-        ),
-        File("proteins.fasta", "the proteins as they were read", lambda: _text(_of_all(result, "proteins"))),
+        File("neighbours.csv", "nearest annotated proteins of each", lambda: _of_all(result, tables.neighbours_csv)),
+        File("completions.fasta", "second halves as written", lambda: _of_all(result, tables.completions_fasta)),
+        File("proteins.fasta", "the proteins as they were read", lambda: _of_all(result, tables.sequences_fasta)),
         File("map.svg", "the map as a picture", lambda: _text(map_svg(found, field))),
     ]
-    dossiers = result.dossiers
-    return [*files, *_embeddings(lambda: dossiers(), provenance)]
+    if found.properties:
+        files.insert(1, File("properties.csv", "predictions", lambda: _of_all(result, tables.properties_csv)))
+    files += _embeddings(result.dossiers, provenance)
+    together = tuple(files)
+    return [
+        *files,
+        File("everything.zip", "all of it, the files of each protein too", lambda: _zip(result, together, provenance)),
+    ]
 
 
 def protein_files(found: Dossier, provenance: Provenance) -> Sequence[File]:
@@ -105,16 +108,22 @@ def _stored(dossiers: Sequence[Dossier], ending: str, provenance: Provenance) ->
         return target.path.read_bytes()
 
 
-_ALL: Mapping[str, Callable[[Sequence[Dossier]], str]] = {
-    "neighbours": tables.neighbours_csv,
-    "properties": tables.properties_csv,
-    "completions": tables.completions_fasta,
-    "proteins": tables.sequences_fasta,
-}
+def _zip(result: Result, together: Iterable[File], provenance: Provenance) -> bytes:
+    """The files of all proteins, then a folder a protein."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in together:
+            archive.writestr(file.name, file.make())
+        for dossier in result.dossiers():
+            archive.writestr(f"{dossier.number}/dossier.json", to_json(dossier))
+            for file in protein_files(dossier, provenance):
+                if not file.name.startswith("embeddings"):
+                    archive.writestr(f"{dossier.number}/{file.name}", file.make())
+    return made.getvalue()
 
 
-def _of_all(result: Result, name: str) -> str:
-    return _ALL[name](result.dossiers())
+def _of_all(result: Result, write: Callable[[Sequence[Dossier]], str]) -> bytes:
+    return _text(write(result.dossiers()))
 
 
 def _text(text: str) -> bytes:

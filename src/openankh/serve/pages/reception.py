@@ -18,6 +18,7 @@ from openankh.dossier.sources import Sources, annotated_bundled
 from openankh.embedding.options import EmbedOptions
 from openankh.embedding.run import ModelIdentity, provenance_of
 from openankh.loaded import LoadedModel
+from openankh.lookup.watching import Watcher
 from openankh.serve.pages.asked import MOST_PROTEINS, MOST_RESIDUES
 from openankh.serve.pages.desk import Desk
 from openankh.serve.pages.examples import examples
@@ -85,9 +86,9 @@ def make_reception(loaded: LoadedModel, artifacts: Sequence[Artifact] = (), fold
     def predictors() -> tuple[Predictions, ...]:
         return predictors_on(loaded, [*bundled_artifacts(), *artifacts])
 
-    def sources() -> Sources:
+    def sources(watcher: Watcher) -> Sources:
         place.mkdir(parents=True, exist_ok=True)
-        return Sources(loaded, annotated_bundled(loaded, place), predictors())
+        return Sources(loaded, annotated_bundled(loaded, place, watcher), predictors())
 
     @cache
     def answering() -> str:

@@ -36,6 +36,8 @@ _STRUCTURE = {
     "L": "loop",
     "-": "loop",
 }
+_YES_OR_NO = {"N": "no", "P": "yes"}
+_CAUTIONS = {"paratope": "Learned from antibodies: of other proteins it says nothing."}
 _STRUCTURE_SHADES = {"H": "s-helix", "G": "s-helix", "I": "s-helix", "E": "s-strand", "B": "s-strand"}
 
 
@@ -50,6 +52,7 @@ def environment() -> Environment:
         "static": lambda name: f"{STATIC}/{name}",
         "class_name": class_name,
         "track_shade": track_shade,
+        "caution": caution,
         "method_words": METHODS,
     }
     return found
@@ -76,12 +79,21 @@ def field_value(value: object) -> str:
 
 def class_name(track: ResidueTrack, letter: str) -> str:
     """What a letter of a track means."""
-    known = all(each in _STRUCTURE for each in track.classes)
-    return _STRUCTURE[letter] if known else shown(letter)
+    for words in (_YES_OR_NO, _STRUCTURE):
+        if all(each in words for each in track.classes):
+            return words[letter]
+    return shown(letter)
+
+
+def caution(track: ResidueTrack) -> str:
+    """What a reader must know before believing a track, "" for nothing."""
+    return next((words for task, words in _CAUTIONS.items() if track.task.startswith(task)), "")
 
 
 def track_shade(track: ResidueTrack, place: int) -> str:
-    """The CSS class of a track's class: helices and strands have colours of their own, the rest is a thin line."""
+    """The CSS class of a track's class: helices and strands have colours of their own, what is neither is grey."""
+    if all(each in _YES_OR_NO for each in track.classes):
+        return "s-helix" if track.classes[place] == "P" else "s-rest"
     if all(each in _STRUCTURE for each in track.classes):
         return _STRUCTURE_SHADES.get(track.classes[place], "s-rest")
     return f"g{place % len(GROUPS)}"

@@ -14,6 +14,7 @@ async function look() {
     if (standing.state !== "waiting" && standing.state !== "working") return location.replace(location.href);
     lost.hidden = true;
     bar.value = standing.share;
+    document.title = `${Math.floor(100 * standing.share)} % · OpenAnkh`;
     what.textContent = standing.what.charAt(0).toUpperCase() + standing.what.slice(1);
     const words = `${standing.num_done} of ${standing.num_proteins} proteins done`;
     if (count.textContent !== words) count.textContent = words;

@@ -8,6 +8,7 @@ import { begin, copy } from "./share.js";
 const FEW = 4; // pixels a residue has at least when the page opens
 const GROUPS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#7f6bb3", "#8c6d1f", "#7a7a7a", "#9aa51a"];
 const STRUCTURE = { H: "helix", G: "helix", I: "helix", E: "strand", B: "strand" };
+const YES_OR_NO = { N: "no", P: "yes" };
 const NAMES = { H: "helix", E: "strand", C: "coil", G: "3-10 helix", I: "π helix", B: "bridge", T: "turn", S: "bend", L: "loop", "-": "loop" };
 
 begin();
@@ -50,7 +51,10 @@ document.querySelectorAll("[data-zoom]").forEach((button) => button.addEventList
 
 function isStructure(track) { return track.classes.every((letter) => letter in NAMES); }
 
+function isYesOrNo(track) { return track.classes.every((letter) => letter in YES_OR_NO); }
+
 function colourOf(track, letter) {
+  if (isYesOrNo(track)) return shade(letter === "P" ? "helix" : "rest");
   if (isStructure(track)) return shade(STRUCTURE[letter] || "rest");
   return GROUPS[track.classes.indexOf(letter) % GROUPS.length];
 }
@@ -67,8 +71,8 @@ function features(track) {
   return runs.map(({ letter, start, end }, number) => {
     const shares = track.confidence.slice(start - 1, end);
     const mean = shares.reduce((sum, share) => sum + share, 0) / shares.length;
-    const name = isStructure(track) ? NAMES[letter] : letter;
-    const thin = isStructure(track) && !STRUCTURE[letter];
+    const name = isYesOrNo(track) ? YES_OR_NO[letter] : isStructure(track) ? NAMES[letter] : letter;
+    const thin = isYesOrNo(track) ? letter === "N" : isStructure(track) && !STRUCTURE[letter];
     return {
       accession: `${track.task}-${number}`, start, end, color: colourOf(track, letter), shape: thin ? "line" : "rectangle",
       opacity: thin ? 0.7 : Math.max(0.35, mean), words: `${name} ${start}–${end}, mean probability ${mean.toFixed(2)}`,
