@@ -68,6 +68,15 @@ def test_the_list_tells_them_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert NAMES[0] in capsys.readouterr().out
 
 
+def test_info_tells_what_a_predictor_is(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in NAMES:
+        assert cli.main(["info", name, "--json"]) == 0
+        facts = json.loads(capsys.readouterr().out)
+        assert facts["kind"] == "predictor" and facts["base_model"] == BUNDLED and facts["mode"] == "frozen"
+        assert facts["unit"] in ("residue", "protein", "pair") and facts["metrics"] and len(facts["base_sha256"]) == 64
+    assert cli.main(["info", f"../predictors/{NAMES[0]}"]) == 2
+
+
 def test_names_of_the_package_come_first_and_nearest_names_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,7 +56,7 @@ class Recipe:
     """A predictor: its task, the heads that are tried, and how they are trained.
 
     `most` training and `most_valid` validation proteins are drawn, of at most `longest` residues; `most_test` of a test
-    set, of any length.
+    set, of any length. `names` are clearer ones for the task's classes, in their order.
     """
 
     task: str
@@ -66,6 +66,7 @@ class Recipe:
     most_valid: int | None = None
     longest: int | None = None
     most_test: int | None = None
+    names: tuple[str, ...] = ()
 
     def only(self, heads: tuple[str, ...]) -> "Recipe":
         """The same with these heads, of all of them where none is named."""
@@ -88,7 +89,14 @@ RECIPES: Mapping[str, Recipe] = {
         longest=500,
         most_test=700,
     ),
-    "solubility": Recipe("solubility", OF_PROTEINS, FitOptions(epochs=8, longest=256), most_valid=600, longest=1000),
+    "solubility": Recipe(
+        "solubility",
+        OF_PROTEINS,
+        FitOptions(epochs=8, longest=256),
+        most_valid=600,
+        longest=1000,
+        names=("insoluble", "soluble"),
+    ),
     "contact": Recipe(
         "contact-ca",
         OF_PAIRS,
@@ -147,6 +155,7 @@ def train(name: str, recipe: Recipe, folder: Path, cache: Path | None, out: Path
         baselines=baselines(data, recipe.options),
     )
     artifact = replace(made.artifact, metrics=metrics_of(predictor, data, rows), origin=origin)
+    predictor.space = Classes(recipe.names) if recipe.names else predictor.space
     made = replace(made, artifact=artifact)
     save_finetuned(made, out, data, rows)
     print(f"{name}: {tried}; {artifact.metrics}; {time.process_time() - began:.0f} s of one core", flush=True)

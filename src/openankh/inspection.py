@@ -28,6 +28,7 @@ from openankh.weight_files import Part, weight_files
 
 RUN, RUN_RECORD = "openankh-run", "run.json"
 PREDICTOR, PREDICTOR_RECORD = "openankh-predictor", "artifact.json"
+_SHIPPED_PREDICTORS = Path(__file__).parent / "bundled" / "predictors"
 
 OnBytes = Callable[[int], None]
 _KNOWN = "a model, a corpus, embeddings, a training run, a predictor or FASTA"
@@ -43,7 +44,7 @@ class Finding:
 
 
 def inspect(path: str, on_bytes: OnBytes | None = None) -> Finding:
-    """Find out what a path (or "-", FASTA on standard input) is, or the model of a name, of which nothing is fetched.
+    """Find out what a path (or "-", FASTA on standard input) is, or what a name stands for; nothing is fetched.
 
     `on_bytes` is told the bytes read so far of a FASTA file, which is read to its end. Raises UserError for a path that
     does not exist and names no model, is nothing this package knows, or is damaged.
@@ -52,13 +53,19 @@ def inspect(path: str, on_bytes: OnBytes | None = None) -> Finding:
     if place.is_dir():
         return _inspect_folder(place)
     if path != "-" and not place.exists():
-        return _inspect_name(path)
+        shipped = _SHIPPED_PREDICTORS / path
+        return _inspect_predictor(shipped) if _is_shipped(shipped) else _inspect_name(path)
     if place.is_file():
         with open(place, "rb") as file:
             head = file.read(8)
         if export_format(head) is not None:
             return _inspect_export(place)
     return _inspect_fasta(path, on_bytes)
+
+
+def _is_shipped(folder: Path) -> bool:
+    """Whether this is a predictor of the package, called by its bare name."""
+    return folder.parent == _SHIPPED_PREDICTORS and (folder / PREDICTOR_RECORD).is_file()
 
 
 def _inspect_folder(folder: Path) -> Finding:
@@ -277,7 +284,9 @@ def _inspect_predictor(folder: Path) -> Finding:
         }
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder / PREDICTOR_RECORD}: not of a predictor ({error}); train or copy it again") from None
-    metrics = read_json_object(folder / "metrics.json") if (folder / "metrics.json").is_file() else {}
+    metrics: Mapping[str, Any] = (
+        read_json_object(folder / "metrics.json") if (folder / "metrics.json").is_file() else {}
+    )
     num_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return Finding("predictor", str(folder), {**facts, "metrics": metrics, "num_bytes": num_bytes})
 

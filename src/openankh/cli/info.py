@@ -10,13 +10,15 @@ from openankh.cli.options import Json, Quiet, Source
 
 
 def info(
-    path: Annotated[Source, Parameter(help="A file, a folder, the name of a model, or - for FASTA on standard input.")],
+    path: Annotated[
+        Source, Parameter(help="A file, a folder, a model or predictor by name, or - for FASTA on standard input.")
+    ],
     /,
     *,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """What a file or folder is, or a model of that name, and its main facts.
+    """What a file or folder is, or a model or predictor of that name, and its main facts.
 
     Knows models (also those of the hub, of which nothing is fetched), corpora, embeddings (folder, HDF5, Parquet, NPZ),
     training runs, predictors and FASTA files.

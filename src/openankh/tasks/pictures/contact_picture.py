@@ -23,7 +23,7 @@ def draw_contacts(figure: Any, title: str, shares_LL: NDArray[np.float32]) -> No
     shown_LL[first, second] = shares_LL[first, second]
     ends = (0.5, length + 0.5, length + 0.5, 0.5)
     image = axes.imshow(
-        shown_LL, cmap="Blues", vmin=0, vmax=_strongest(shares_LL), extent=ends, interpolation="nearest"
+        shown_LL, cmap="Blues", vmin=0, vmax=_strongest(shares_LL[first, second]), extent=ends, interpolation="nearest"
     )
     best = np.argsort(-shares_LL[first, second], kind="stable")[:length]
     axes.scatter(first[best] + 1, second[best] + 1, s=max(2.0, 400 / max(length, 1)), color="#1f3f77", linewidth=0)
@@ -34,6 +34,6 @@ def draw_contacts(figure: Any, title: str, shares_LL: NDArray[np.float32]) -> No
     figure.colorbar(image, ax=axes, label="probability of a contact", shrink=0.8)
 
 
-def _strongest(shares_LL: NDArray[np.float32]) -> float:
+def _strongest(shares_N: NDArray[np.float32]) -> float:
     """The probability in the darkest colour: weak predictions are shown too, and the scale says how weak they are."""
-    return max(0.1, float(np.percentile(shares_LL, 99.9))) if shares_LL.size else 1.0
+    return max(0.1, float(np.percentile(shares_N, 99.9))) if shares_N.size else 1.0
