@@ -5,7 +5,7 @@
 A model is adapted to the malate dehydrogenase family (its encoder frozen) and writes behind beginnings of members held
 out, beside the same model unadapted; a nanobody is written anew, half of it hidden. Every command is printed; what is
 there already is kept, so that a stopped run goes on. Then `benchmarks/design_reports.py` judges both, and
-benchmarks/DESIGN.md tells what came of it.
+benchmarks/DESIGNING.md tells what came of it.
 """
 
 import argparse
@@ -67,16 +67,16 @@ def main() -> None:
     parser.add_argument("--num", type=int, default=150, help="designs at each temperature; the paper: 500")
     parser.add_argument("--every", type=int, default=3, help="3: every third member alone; 1: all")
     parser.add_argument("--model", default="openankh-nano")
-    parser.add_argument("--out", type=Path, default=REPOSITORY / "benchmarks" / "DESIGN.md")
-    parser.add_argument("--no-report", action="store_true", help="judge nothing")
+    parser.add_argument("--out", type=Path, default=REPOSITORY / "benchmarks" / "DESIGNING.md")
+    parser.add_argument("--page", action="store_true", help="run nothing: tell of what is there")
     found = parser.parse_args()
     if not MDH.is_file():
         sys.exit(f"the real data is not at {MDH} (set OPENANKH_SHARED to the folder that holds data/)")
     plan = Plan(found.work, found.epochs, found.learning_rate, found.num, found.every, found.model)
     plan.work.mkdir(parents=True, exist_ok=True)
-    write_designs(plan)
-    design_gb1.write_mutants(plan.work / "gb1", plan.model, run)
-    if not found.no_report:
+    if not found.page:
+        write_designs(plan)
+        design_gb1.write_mutants(plan.work / "gb1", plan.model, run)
         judge(plan)
     found.out.write_text(told(plan), encoding="utf-8")
     print(f"wrote {found.out}")
@@ -127,7 +127,7 @@ def judge(plan: Plan) -> None:
 
 def family_sets(work: Path) -> list[tuple[str, Path]]:
     """Designs behind prompts of malate dehydrogenases by their names, the unadapted model's last."""
-    adapted = sorted((work / "mdh").glob("designs_t*.fasta"))
+    adapted = sorted((work / "mdh").glob("designs_t*.fasta"), key=lambda path: float(path.stem.partition("_t")[2]))
     control = work / "control" / "designs_t1.fasta"
     return [*((path.stem.removeprefix("designs_"), path) for path in adapted), ("unadapted_t1", control)]
 
@@ -151,7 +151,9 @@ def told(plan: Plan) -> str:
     ways = {"the decoder, as the paper has it": "mdh", "LoRA on encoder and decoder": "mdh_lora", "all": "mdh_full"}
     versions = ", ".join(f"{name} {version(name)}" for name in ("openankh", "torch", "numpy"))
     lines = [
-        "# Designing malate dehydrogenases and a nanobody",
+        "# Designing malate dehydrogenases, a nanobody and mutants of GB1",
+        "",
+        "How they were made; `benchmarks/DESIGNS.md` judges them by a profile of their family.",
         "",
         f"`python benchmarks/design.py --epochs {plan.epochs} --learning-rate {plan.learning_rate:g} "
         f"--num {plan.num} --every {plan.every}`; {versions};"
@@ -166,17 +168,21 @@ def told(plan: Plan) -> str:
         "",
         "| trained | parameters | nats a held-out residue before | after | perplexity before | after |",
         "|---|---|---|---|---|---|",
-        *(tuned_row(name, work / folder) for name, folder in ways.items()),
+        *(tuned_row(name, work / folder) for name, folder in ways.items() if (work / folder).is_dir()),
         "",
         "| designs | number | different | share ended by the model | mean length | nats a residue | identity with the "
         "member the prompt is from | commonest residue |",
         "|---|---|---|---|---|---|---|---|",
         *(set_row(name, path) for name, path in family_sets(work)),
         "",
+        "`unadapted` is the same model, prompts and search before adapting. The clusters are those of the data's file, "
+        "which does not tell how alike members of different ones are. Lengths end at 256 residues, the paper's setting.",
+        "",
         "## A nanobody",
         "",
         f"{NANOBODY} (SAbDab), by `design one --recipe nanobody` (50 % hidden, t = 1) and `nanobody-warm` (40 %, "
-        "t = 1.5): 20 masks, 5 results of 30 beams each; `sampled`: drawn without beams.",
+        "t = 1.5): 20 masks, 5 results of 30 beams each; `sampled`: drawn without beams. Beams find what the model "
+        "thinks likeliest, and a small model thinks much of A and G anywhere; drawing keeps to natural composition.",
         "",
         "| designs | number | different | nats a residue | identity with the parent | least to most | commonest "
         "residue |",
