@@ -28,7 +28,9 @@ help:
 	@echo "make parity  hold networks of the published widths to transformers, write benchmarks/PARITY.md"
 	@echo "make generate  write what transformers writes, token for token, and faster: the tables of benchmarks/GENERATE.md"
 	@echo "make predictors  train the predictors of the package anew on the bundled model; DATA=../shared/data names the data"
-	@echo "make design  write malate dehydrogenases and a nanobody with the bundled model, judge them: benchmarks/DESIGN.md"
+	@echo "make design  write malate dehydrogenases and a nanobody with the bundled model, judge them: benchmarks/DESIGNING.md"
+	@echo "make downstream  measure the bundled model on all tasks beside baselines, into runs/downstream; DATA as above"
+	@echo "make bench-probe  time Q3 from embedding to accuracy beside scikit-learn: the table of benchmarks/PROBE.md"
 	@echo "make clean   remove .venv and all caches"
 
 demo: .venv/demo.stamp
