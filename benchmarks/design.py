@@ -176,7 +176,7 @@ def told(plan: Plan) -> str:
         *(set_row(name, path) for name, path in family_sets(work)),
         "",
         "`unadapted` is the same model, prompts and search before adapting. The clusters are those of the data's file, "
-        "which does not tell how alike members of different ones are. Lengths end at 256 residues, the paper's setting.",
+        "which does not tell how alike members of different ones are. Lengths end at 256, the paper's setting.",
         "",
         "## A nanobody",
         "",
