@@ -30,6 +30,7 @@ from measuring import draw_proteins
 from served import LIVE, RESULTS, Caller, ServerProcess, embed_body, percentile, put_section, serving
 
 import openankh
+from openankh.serve.server import allow_files
 
 SIZES, WEIGHTS = (1, 4, 16, 32), (0.55, 0.25, 0.15, 0.05)
 """Proteins of a request, and how many of the requests have so many."""
@@ -221,6 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--waiting", type=int, default=20_000, help="residues that may wait: the bound of the queue")
     parser.add_argument("--dry", action="store_true", help="print, and leave SERVE.md as it is")
     chosen = parser.parse_args(arguments)
+    allow_files(chosen.clients + 512)
     sequences = [record.sequence for record in draw_proteins(300).records if len(record.sequence) <= 1_000]
     asked, load = questions(sequences, 500, seed=1), os.getloadavg()[0]
     words = ["--threads", str(chosen.threads), "--max-waiting", str(chosen.waiting), "--quiet"]

@@ -5,8 +5,9 @@ How it hangs together, for whoever adds to it:
 - `app.create_app(settings)` gives the FastAPI application. Its parts are one value, `serving.Serving`, found by routes
   as `serving_of(request)`: `settings`, `model` (the loaded model), `engine` (the model's thread), `jobs`.
 - `engine.Engine` computes batches of proteins from all waiting requests together. A route embeds with `await
-  serving.embed(records, options, progress)`, so that its proteins share batches with everybody's. Work that is not a
-  batch of proteins runs in the thread for tasks, `await serving.run_task(function)`; there, `serving.embed_now` embeds.
+  serving.embed(records, options, progress)`, so that its proteins share batches with everybody's. Work on the
+  model that is not a batch of proteins runs in the thread for tasks, `await serving.run_task(function)`, what takes
+  milliseconds in `await serving.run_quick(function)`.
 - A route that asks the model of anything returns `await answer(request, kind, work)`, where `work(progress)` is a
   coroutine that gives an `answers.Answer`. That makes it a job: 202 when it takes long, cancelled when the client
   leaves. Pages may use `serving.jobs.start(kind, work, kept=True)` and tell of `job.progress` and `job.state`.

@@ -14,14 +14,14 @@ from openankh.serve.jobs import Jobs
 from openankh.serve.meters import Metering, Meters
 from openankh.serve.model_host import ModelHost
 from openankh.serve.pages.reception import Reception, add_pages, make_reception
-from openankh.serve.predictors import ServedPredictor
-from openankh.serve.problems import add_problem_handlers
+from openankh.serve.predictors import served_predictors
+from openankh.serve.problems import NeverBare, add_problem_handlers
 from openankh.serve.request_body import RequestBody
 from openankh.serve.response_headers import ResponseHeaders
 from openankh.serve.routes import complete, embed, health, jobs, metrics, openai, predict, score, search
 from openankh.serve.routes.documents import ERRORS
 from openankh.serve.searching import ServedProteins
-from openankh.serve.serving import Serving
+from openankh.serve.serving import Serving, task_thread
 from openankh.serve.settings import Settings
 
 ROUTERS: tuple[APIRouter, ...] = (
@@ -51,6 +51,7 @@ def create_app(settings: Settings, model: ModelHost | None = None) -> FastAPI:
         description=DESCRIPTION,
         docs_url=None,  # FastAPI's pages fetch scripts from other hosts
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=_lifespan,
         responses=ERRORS,
     )
@@ -66,6 +67,7 @@ def create_app(settings: Settings, model: ModelHost | None = None) -> FastAPI:
 def _add_doors(app: FastAPI, serving: Serving) -> None:
     """What a request passes before a route sees it; the last one added is the first it comes to."""
     settings, limits, meters = serving.settings, serving.settings.limits, serving.meters
+    app.add_middleware(NeverBare)
     app.add_middleware(RequestBody, limits=limits)
     app.add_middleware(Admission, engine=serving.engine, per_client=limits.per_client, on_refused=meters.refused)
     app.add_middleware(Access, settings=settings)
@@ -78,9 +80,9 @@ def _serving(settings: Settings, model: ModelHost) -> Serving:
     meters, jobs = Meters(), Jobs(settings.limits)
     engine = Engine(model, settings.limits.waiting_residues, settings.threads, meters.batch)
     meters.watch(engine, jobs)
-    predictors = {each.name: ServedPredictor.load(each, model, settings) for each in settings.predictors}
+    predictors = served_predictors(model, settings)
     searched = {each.name: ServedProteins.open(each, model, settings) for each in settings.searched}
-    return Serving(settings, model, engine, jobs, meters, predictors, searched)
+    return Serving(settings, model, engine, jobs, meters, predictors, searched, task_thread(settings.threads))
 
 
 def _reception(serving: Serving) -> Reception:
@@ -102,4 +104,4 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await serving.jobs.drain(serving.settings.limits.drain_seconds)
         serving.engine.stop(seconds=5)
         reception.desk.stop(seconds=5)
-        serving.tasks.shutdown(wait=False, cancel_futures=True)
+        serving.stop()

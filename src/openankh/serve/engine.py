@@ -19,7 +19,7 @@ import torch
 from openankh.embedding.options import EmbedOptions
 from openankh.errors import UserError
 from openankh.fasta import Record
-from openankh.serve.waiting import Array, Batch, Line, Request, Told
+from openankh.serve.waiting import Array, Batch, Item, Line, Request, Told
 
 log = logging.getLogger("openankh.serve")
 
@@ -158,26 +158,33 @@ class Engine:
 
     def _compute(self, batch: Batch) -> None:
         start = time.perf_counter()
-        try:
-            arrays = self._model.embed(batch.options, batch.records)
-        except UserError:
-            self._compute_apart(batch)
-            return
-        except Exception:
-            log.exception("a batch of %d proteins failed", len(batch.items))
-            fail_all(batch, FailedError("the model failed"))
-            return
-        for (request, _), array in zip(batch.items, arrays, strict=True):
-            request.settle(array)
-        self._measure(batch, time.perf_counter() - start)
+        went_well = [self._compute_part(batch.options, part) for part in batch.parts]
+        if all(went_well):
+            self._measure(batch, time.perf_counter() - start)
 
-    def _compute_apart(self, batch: Batch) -> None:
+    def _compute_part(self, options: EmbedOptions, items: Sequence[Item]) -> bool:
+        """Compute proteins together and answer them; whether that went well."""
+        try:
+            arrays = self._model.embed(options, [record for _, record in items])
+        except UserError:
+            self._compute_apart(options, items)
+            return False
+        except Exception:
+            log.exception("a batch of %d proteins failed", len(items))
+            for request, _ in items:
+                request.fail(FailedError("the model failed"))
+            return False
+        for (request, _), array in zip(items, arrays, strict=True):
+            request.settle(array)
+        return True
+
+    def _compute_apart(self, options: EmbedOptions, items: Sequence[Item]) -> None:
         """Each protein by itself, so that one which cannot be embedded takes no other with it."""
-        for request, record in batch.items:
+        for request, record in items:
             if request.has_left:
                 continue
             try:
-                request.settle(self._model.embed(batch.options, [record])[0])
+                request.settle(self._model.embed(options, [record])[0])
             except UserError as error:
                 request.fail(error)
             except Exception:
@@ -189,12 +196,6 @@ class Engine:
         self._rate = 0.8 * self._rate + 0.2 * rate
         requests = {id(request) for request, _ in batch.items}
         self._on_batch(BatchFacts(len(batch.items), len(requests), batch.num_tokens, seconds))
-
-
-def fail_all(batch: Batch, error: Exception) -> None:
-    """Tell every request of a batch."""
-    for request, _ in batch.items:
-        request.fail(error)
 
 
 def give_way(niceness: int) -> None:

@@ -1,22 +1,26 @@
 """Predictors behind the server: artifacts by the names they are served under.
 
-A predictor on the very model served reads rows that the engine makes, in batches with everybody's; one that brings an
-adapter, or reads another model, runs its own copy.
+A predictor on the very model served reads rows that the engine makes, in batches with everybody's; one that was trained
+together with its encoder, reads attention maps, or another model, runs by itself. Those of the package that read the
+model served are there without being named.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import cast
 
 from openankh.embedding.embedder import Embedder, Pair
 from openankh.embedding.options import EmbedOptions
 from openankh.fasta import Record
+from openankh.json_file import read_json_object
 from openankh.lookup.vector_kind import ModelAccess
 from openankh.serve.model_host import ModelHost
 from openankh.serve.settings import NamedFolder, Settings
 from openankh.serve.waiting import Array
-from openankh.tasks.artifact import Artifact, load_artifact
+from openankh.tasks.artifact import DESCRIPTION, Artifact, load_artifact
 from openankh.tasks.predicting import Prediction, Predictions
+from openankh.tasks.shipped import predictor_folder, shipped_names
 from openankh.tasks.target_space import Classes, Labels
 
 
@@ -46,9 +50,9 @@ class ServedPredictor:
     @classmethod
     def load(cls, folder: NamedFolder, model: ModelHost, settings: Settings) -> "ServedPredictor":
         """Open an artifact. Raises UserError where it or its model cannot be had."""
-        artifact = load_artifact(folder.folder)
-        pre = artifact.preprocessing
-        if artifact.adapter is None and pre.model_sha256 == model.loaded.sha256:
+        artifact = load_artifact(predictor_folder(folder.folder))
+        pre, is_same = artifact.preprocessing, artifact.preprocessing.model_sha256 == model.loaded.sha256
+        if is_same and artifact.adapter is None and not artifact.encoder_sha256 and pre.reads == "states":
             artifact.predictor.to(model.loaded.device).eval()
             return cls(artifact, model.completed(pre.options))
         access = ModelAccess(settings.device, settings.trust_pickle, settings.offline)
@@ -71,3 +75,16 @@ class ServedPredictor:
             assert self.own is not None
             return self.own.predict(records)
         return Predictions(self.artifact, cast(Embedder, _Computed(arrays))).predict(records)
+
+
+def served_predictors(model: ModelHost, settings: Settings) -> dict[str, ServedPredictor]:
+    """Those that the operator named, and those of the package that read the model served."""
+    named = {each.name: ServedPredictor.load(each, model, settings) for each in settings.predictors}
+    shipped = (NamedFolder(name, Path(name)) for name in shipped_names() if name not in named)
+    more = {each.name: each for each in shipped if _reads(each, model)}
+    return named | {name: ServedPredictor.load(each, model, settings) for name, each in more.items()}
+
+
+def _reads(shipped: NamedFolder, model: ModelHost) -> bool:
+    facts = read_json_object(predictor_folder(shipped.folder) / DESCRIPTION)
+    return facts["preprocessing"]["model_sha256"] == model.loaded.sha256

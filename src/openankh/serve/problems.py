@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from openankh.errors import UserError
 from openankh.serve.engine import BusyError, FailedError
@@ -92,7 +93,7 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, UserError):
         return Problem(422, str(error))
     if not isinstance(error, FailedError):
-        log.error("unexpected %s", type(error).__name__, exc_info=error)
+        log.error("unexpected %s: %s", type(error).__name__, one_line(str(error)), exc_info=error)
     return Problem(503, "the model failed on this; try again", headers={"Retry-After": "5"})
 
 
@@ -101,6 +102,29 @@ def one_line(text: str) -> str:
     shown = " ".join(text.split()).encode("utf-8", "backslashreplace").decode()
     shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in shown)
     return shown if len(shown) <= _MOST else shown[:_MOST] + "…"
+
+
+class NeverBare:
+    """ASGI middleware that turns what nobody expected into an answer of this shape, and one line in the log."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        has_begun = False
+
+        async def send_and_see(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_see)
+        except Exception as error:
+            problem = problem_of(error)
+            if not has_begun and scope["type"] == "http":
+                await problem.response()(scope, receive, send)
 
 
 def add_problem_handlers(app: FastAPI) -> None:
@@ -118,7 +142,7 @@ def add_problem_handlers(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         return invalid(error.errors()).response()
 
-    for kind in (Problem, BusyError, UserError, FailedError, Exception):
+    for kind in (Problem, BusyError, UserError, FailedError):
         app.add_exception_handler(kind, from_problem)
     app.add_exception_handler(HTTPException, from_http)
     app.add_exception_handler(RequestValidationError, from_validation)

@@ -25,6 +25,7 @@ class DeadlineProtocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._deadline: asyncio.TimerHandle | None = None
+        self._reading_deadline: asyncio.TimerHandle | None = None
         self._awaits_headers = True
         self._awaits_body = False
         self._num_bytes = 0
@@ -40,6 +41,7 @@ class DeadlineProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It has left."""
         self._disarm()
+        self.resume_writing()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()  # which is left running there when a client breaks off
 
@@ -80,6 +82,18 @@ class DeadlineProtocol(HttpToolsProtocol):
             self._close_after(LINGER_SECONDS)
         elif not self.pipeline:
             self._end_request()
+
+    def pause_writing(self) -> None:
+        """The client does not read what was sent; it has some seconds to."""
+        super().pause_writing()
+        self._reading_deadline = self.loop.call_later(self.limits.send_seconds, self._close)
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        super().resume_writing()
+        if self._reading_deadline is not None:
+            self._reading_deadline.cancel()
+            self._reading_deadline = None
 
     def _end_request(self) -> None:
         self._disarm()

@@ -1,6 +1,7 @@
 """The server process: a socket bound by its rules, uvicorn with deadlines, and an end that finishes what was begun."""
 
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -17,6 +18,8 @@ from openankh.serve.protocol import protocol_class
 from openankh.serve.settings import Settings
 
 _BACKLOG = 2048
+_OWN_FILES = 512
+"""Files beside the connections."""
 _SWITCH_SECONDS = 0.001
 """How long a thread may keep others from Python: the model's must not make those who answer wait."""
 
@@ -51,6 +54,7 @@ def run(settings: Settings, ready: Callable[[str], None] = lambda url: None, *, 
     """Serve until SIGINT or SIGTERM; `ready` hears the URL. Raises UserError for what keeps it from beginning."""
     listener = bound(settings)
     sys.setswitchinterval(_SWITCH_SECONDS)
+    allow_files(settings.limits.connections + _OWN_FILES)
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     access_log.log.setLevel(logging.INFO if log_requests else logging.WARNING)
     try:
@@ -59,6 +63,14 @@ def run(settings: Settings, ready: Callable[[str], None] = lambda url: None, *, 
         server.run(sockets=[listener])
     finally:
         listener.close()
+
+
+def allow_files(num: int) -> None:
+    """Let this process open so many files and connections, or as many as the system allows it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = num if hard == resource.RLIM_INFINITY else min(num, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def configuration(app: object, settings: Settings) -> uvicorn.Config:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import torch
 from fastapi import Request
 from starlette.responses import Response
 
@@ -34,9 +35,9 @@ _NICENESS = 10
 class Serving:
     """A server's parts: `app.state.serving`, and in routes `serving_of(request)`.
 
-    `tasks` is the thread for work that is not a batch of proteins (scores, completions, heads, neighbours); its
-    embeddings still go through `engine`, with everybody's. `predictors` and `searched` are by the names they are served
-    under.
+    `tasks` is the one thread for work on the model that is not a batch of proteins (scores, completions), `quick` two
+    for what takes milliseconds (heads, neighbours): their proteins come through `engine`, with everybody's.
+    `predictors` and `searched` are by the names they are served under.
     """
 
     settings: Settings
@@ -46,7 +47,8 @@ class Serving:
     meters: Meters
     predictors: Mapping[str, ServedPredictor]
     searched: Mapping[str, ServedProteins]
-    tasks: ThreadPoolExecutor = field(default_factory=lambda: _task_thread())
+    tasks: ThreadPoolExecutor
+    quick: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "openankh-quick"))
     num_tasks: int = 0
 
     async def embed(self, records: Sequence[Record], options: EmbedOptions, progress: Progress) -> list[Array]:
@@ -55,7 +57,7 @@ class Serving:
         return await asyncio.wrap_future(self.engine.submit(records, options, _told(progress)))
 
     async def run_task(self, work: Callable[[], Result]) -> Result:
-        """Run work in the thread for tasks; BusyError where too much waits for it."""
+        """Run work in the thread for tasks, one after another; BusyError where too much waits for it."""
         if self.num_tasks >= self.settings.limits.waiting_tasks:
             raise BusyError(5, "too many tasks wait")
         self.num_tasks += 1
@@ -64,13 +66,25 @@ class Serving:
         finally:
             self.num_tasks -= 1
 
-    def embed_now(self, records: Sequence[Record], options: EmbedOptions) -> list[Array]:
-        """For the thread of tasks: as `embed`, waiting for it there."""
-        return self.engine.submit(records, options).result()
+    async def run_quick(self, work: Callable[[], Result]) -> Result:
+        """Run work that takes milliseconds and leaves the model alone."""
+        return await asyncio.get_running_loop().run_in_executor(self.quick, work)
+
+    def stop(self) -> None:
+        """Let go of the threads; what waits for them is dropped."""
+        for pool in (self.tasks, self.quick):
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _task_thread() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, "openankh-task", initializer=give_way, initargs=(_NICENESS,))
+def task_thread(num_cores: int | None) -> ThreadPoolExecutor:
+    """One thread that works on so many cores, and gives way to those who answer."""
+    return ThreadPoolExecutor(1, "openankh-task", initializer=_settle, initargs=(num_cores,))
+
+
+def _settle(num_cores: int | None) -> None:
+    give_way(_NICENESS)
+    if num_cores is not None:
+        torch.set_num_threads(num_cores)
 
 
 def _told(progress: Progress) -> Callable[[int, int], None]:

@@ -37,7 +37,7 @@ class Limits:
     body_seconds: float = 30.0
     idle_seconds: float = 15.0
     send_seconds: float = 30.0
-    answer_seconds: float = 60.0
+    answer_seconds: float = 30.0
     drain_seconds: float = 30.0
     kept_jobs: int = 1_000
     kept_bytes: int = 512 << 20

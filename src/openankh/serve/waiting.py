@@ -82,17 +82,21 @@ def tokens_of(record: Record) -> int:
     return len(record.sequence) + ADDED
 
 
+Item = tuple[Request, Record]
+"""A protein in a batch, with the request that it belongs to."""
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Proteins of one batch, each with the request that it belongs to; all embedded with the same options."""
+    """Proteins of one token budget, all embedded with the same options, in one or two parts computed in this order."""
 
     options: EmbedOptions
-    items: tuple[tuple[Request, Record], ...]
+    parts: tuple[tuple[Item, ...], ...]
 
     @property
-    def records(self) -> tuple[Record, ...]:
-        """The proteins."""
-        return tuple(record for _, record in self.items)
+    def items(self) -> tuple[Item, ...]:
+        """All of them."""
+        return tuple(item for part in self.parts for item in part)
 
     @property
     def num_tokens(self) -> int:
@@ -103,8 +107,8 @@ class Batch:
 class Line:
     """The waiting requests. Options take turns, so that no kind of request waits for the end of another's.
 
-    Half of a batch goes to the requests that came first, which therefore end; the rest to those with the least left to
-    do, so that a single short protein is in the next batch however many long ones wait.
+    Half of a batch goes to the requests with the least left to do and is computed and answered first, so that a single
+    short protein is soon through however many long ones wait; half to those that came first, which therefore end.
     """
 
     def __init__(self) -> None:
@@ -131,12 +135,12 @@ class Line:
     def batch(self, options: EmbedOptions, max_tokens: int) -> Batch:
         """The next batch of these options, which then come last: at most `max_tokens`, or one longer protein."""
         requests = self._requests.pop(options)
-        items = list(_chosen(requests, max_tokens))
-        self.num_residues -= sum(len(record.sequence) for _, record in items)
+        parts = _parts(requests, max_tokens)
+        self.num_residues -= sum(len(record.sequence) for part in parts for _, record in part)
         left = [request for request in requests if not request.is_taken]
         if left:
             self._requests[options] = left
-        return Batch(options, tuple(items))
+        return Batch(options, tuple(tuple(part) for part in parts if part))
 
     def clear(self) -> list[Request]:
         """Take out all requests."""
@@ -159,18 +163,19 @@ class Line:
             del self._requests[options]
 
 
-def _chosen(requests: Sequence[Request], max_tokens: int) -> Iterator[tuple[Request, Record]]:
-    oldest = requests[0]
-    first = oldest.take()
-    yield oldest, first
-    room = max_tokens - tokens_of(first)
-    for orders, floor in ((requests, max_tokens // 2), (sorted(requests, key=lambda each: each.residues_left), 0)):
-        for request, record in _filling(orders, room - floor):
-            room -= tokens_of(record)
-            yield request, record
+def _parts(requests: Sequence[Request], max_tokens: int) -> list[list[Item]]:
+    """Those with the least left, then those that came first."""
+    first = requests[0].peek()
+    assert first is not None
+    left = max_tokens - tokens_of(first)  # what whoever waits longest leaves to others
+    quick = list(_filling(sorted(requests, key=lambda each: each.residues_left), min(max_tokens // 2, left)))
+    room = max_tokens - sum(tokens_of(record) for _, record in quick)
+    if not quick and left < 0:
+        return [[(requests[0], requests[0].take())]]
+    return [quick, list(_filling(requests, room))]
 
 
-def _filling(requests: Iterable[Request], room: int) -> Iterator[tuple[Request, Record]]:
+def _filling(requests: Iterable[Request], room: int) -> Iterator[Item]:
     """The proteins of these requests, in order, as long as they fit."""
     for request in requests:
         while (record := request.peek()) is not None and tokens_of(record) <= room:

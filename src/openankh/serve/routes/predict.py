@@ -74,8 +74,10 @@ async def predict(request: Request, task: TaskName, body: PredictBody) -> Respon
     _require_room(found, records, serving.settings.limits.answer_numbers)
 
     async def work(progress: Progress) -> Answer:
-        arrays = None if found.shared is None else await serving.embed(records, found.shared, progress)
-        return await serving.run_task(lambda: _predicted(task, found, records, arrays, body, progress))
+        if found.shared is None:
+            return await serving.run_task(lambda: _predicted(task, found, records, None, body, progress))
+        arrays = await serving.embed(records, found.shared, progress)
+        return await serving.run_quick(lambda: _predicted(task, found, records, arrays, body, progress))
 
     return await answer(request, "predict", work)
 

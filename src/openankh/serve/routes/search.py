@@ -65,7 +65,7 @@ async def search(request: Request, body: SearchBody) -> Response:
 
     async def work(progress: Progress) -> Answer:
         arrays = await serving.embed(records, searched.options, progress)
-        found = await serving.run_task(lambda: searched.search(records, arrays, body.k, body.exclude_self))
+        found = await serving.run_quick(lambda: searched.search(records, arrays, body.k, body.exclude_self))
         return RowsAnswer({"against": name}, "answers", [answer_object(each) for each in found])
 
     return await answer(request, "search", work)
