@@ -11,7 +11,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_ARGS)
 CHECKED := $(wildcard src tests benchmarks tools)
 
-.PHONY: help demo test check bench bench-embed campaign campaign-training parity generate predictors bench-serve campaign-serve fuzz-serve clean
+.PHONY: help demo test check bench bench-embed bench-probe downstream campaign campaign-training parity generate predictors bench-serve campaign-serve fuzz-serve clean
 .DEFAULT_GOAL := help
 
 help:
@@ -78,6 +78,13 @@ campaign-serve: .venv/dev.stamp
 
 fuzz-serve: .venv/fuzz.stamp
 	$(BIN)/python benchmarks/campaigns/serve_fuzz.py
+
+downstream: .venv/dev.stamp
+	$(BIN)/openankh benchmark --data $(DATA) --heads linear -o runs/downstream
+	$(BIN)/openankh benchmark --data $(DATA) --heads convbert,attention --seeds 1 -o runs/downstream
+
+bench-probe: .venv/dev.stamp
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_probe.py --data $(DATA)
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist

@@ -3,9 +3,10 @@
     OMP_NUM_THREADS=1 python benchmarks/bench_probe.py [--limit N] [--cache FOLDER] [--data FOLDER] [--seed 0]
 
 Steps run in processes of their own, in which peak memory is theirs alone: rows of all chains into a cache that holds
-nothing yet; the linear head of `openankh finetune`, which reads them from the disk; scikit-learn's SGDClassifier, fed
-chain by chain from the same cache, by the same number of epochs; and scikit-learn's LogisticRegression, which wants all
-rows in memory. All but the first read the same fp16 numbers, scaled alike. Seconds of one thread's CPU time.
+nothing yet; the linear head of `openankh finetune`, which reads them from the disk, by its own number of epochs;
+scikit-learn's SGDClassifier, fed chain by chain from the same cache, five times over; and scikit-learn's
+LogisticRegression, which wants all rows in memory. All but the first read the same fp16 numbers, scaled alike. Seconds
+of one thread's CPU time.
 """
 
 import argparse
@@ -91,7 +92,7 @@ def ours(data: TaskData, cache: Path, seed: int) -> dict[str, float]:
     """The linear head of `openankh finetune`, batches read from the disk."""
     states = rows_of(data, cache)
     config = HeadChoice("linear").config(data, states.preprocessing.width)
-    fitted = fit_head(config, data, states, FitOptions(epochs=EPOCHS, seed=seed))
+    fitted = fit_head(config, data, states, FitOptions(seed=seed))
     return accuracies(data, lambda examples: list(outputs_of(fitted.predictor, states, examples)))
 
 

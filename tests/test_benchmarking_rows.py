@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fit_samples import class_data, contact_data, residue_data
+from fit_samples import LetterRows, class_data, contact_data, residue_data
 from openankh.benchmarking.baseline_rows import (
     ONE_HOT_WIDTH,
     WINDOW,
@@ -18,6 +18,7 @@ from openankh.benchmarking.baseline_rows import (
 )
 from openankh.benchmarking.drawn import limited
 from openankh.benchmarking.options import Limits, parse_limits, parse_words
+from openankh.benchmarking.pooled_rows import PooledRows
 from openankh.errors import UserError
 from openankh.tasks.examples import Examples, TaskData
 
@@ -115,3 +116,10 @@ def test_words_that_are_not_known_are_refused_with_those_that_are() -> None:
         parse_words("one,three", "heads", ("one", "two"))
     with pytest.raises(UserError, match="names none"):
         parse_words(" , ", "tasks")
+
+
+def test_means_are_formed_of_residues_that_are_there() -> None:
+    rows = PooledRows(LetterRows())
+    assert rows.preprocessing.pool == "mean"
+    np.testing.assert_allclose(rows.rows("ACCA"), LetterRows("mean").rows("ACCA"))
+    assert rows.rows("ACCA") is rows.rows("ACCA")

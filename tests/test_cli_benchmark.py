@@ -278,3 +278,20 @@ def test_heads_may_have_epochs_of_their_own_in_one_folder(stranger: Stranger) ->
     assert stranger.benchmark(*options)[0] == 0
     assert stranger.benchmark(*options, "--heads", "mlp", "--epochs", "2")[0] == 0
     assert "at most 1 epochs of linear, 2 epochs of mlp" in (stranger.out / "benchmark.md").read_text()
+
+
+def test_no_protein_is_embedded_twice_for_two_heads(stranger: Stranger, tmp_path: Path) -> None:
+    (stranger.workshop / "kinds.toml").write_text(
+        RESIDUES.replace('unit = "residue"', 'unit = "protein"').replace("letters.csv", "kinds.csv")
+    )
+    found = sequences(30, seed=5, shortest=20, longest=30)
+    splits = ["train"] * 20 + ["valid"] * 5 + ["test"] * 5
+    rows = [(text, "AB"[at % 2], split) for at, (text, split) in enumerate(zip(found, splits, strict=True))]
+    write_csv(stranger.workshop / "kinds.csv", ("sequence", "label", "split"), rows)
+    cache = tmp_path / "cache"
+    words = ["benchmark", "--tasks", str(stranger.workshop / "kinds.toml"), "-m", str(stranger.workshop / "tiny")]
+    words += ["--heads", "linear,convbert", "--seeds", "1", "--data", str(stranger.workshop), "--no-plot"]
+    words += ["--baselines", "composition", "-o", str(stranger.out), "--epochs", "1", "--cache", str(cache)]
+    assert cli.main([*words, "--device", "cpu"]) == 0
+    assert len([path for path in cache.iterdir() if path.is_dir()]) == 1
+    assert {row["head"] for row in stranger.rows()} == {"linear", "convbert"}

@@ -16,6 +16,7 @@ from openankh.benchmarking.cell import (
     CellSettings,
     Seconds,
     read_cell,
+    remove_cells,
     require_same_settings,
     write_cell,
 )
@@ -23,17 +24,21 @@ from openankh.benchmarking.drawn import limited
 from openankh.benchmarking.entrants import Entrant, Networks
 from openankh.benchmarking.measuring import attention_cell, head_cell, separation_cell
 from openankh.benchmarking.options import BenchmarkOptions
-from openankh.benchmarking.plan import Work, left_out, planned
+from openankh.benchmarking.plan import Work, fits, left_out, planned
+from openankh.benchmarking.pooled_rows import PooledRows
 from openankh.benchmarking.write_up import write_up
 from openankh.errors import UserError
 from openankh.files import unwritable_named
 from openankh.hardware import choose_device
 from openankh.lock import sole_writer
 from openankh.lookup.watching import Watcher
+from openankh.store import Pool
+from openankh.tasks.cached_states import RowSource
 from openankh.tasks.data_folder import DataSource
 from openankh.tasks.examples import TaskData
 from openankh.tasks.finetuning import HeadChoice
 from openankh.tasks.fitting import Epoch, FitOptions
+from openankh.tasks.heads.head import HEADS, HeadName
 from openankh.tasks.loading import load_task
 from openankh.tasks.named_tasks import find_task
 from openankh.tasks.predictor import row_pool
@@ -94,6 +99,7 @@ class _Campaign:
         self.tasks = self._with_data([find_task(name) for name in options.tasks])
         self.device = str(choose_device(options.access.device))
         self.pace = _Pace(len(self.tasks))
+        self._rows: RowSource | None = None
 
     def run(self) -> None:
         self._require_same_limits()
@@ -103,6 +109,8 @@ class _Campaign:
                 self.watched.note(f"{model}: no random weights, since it is large; --baselines random has them drawn")
         for task in self.tasks:
             whole = load_task(task, self.source)
+            if not self.options.resume:
+                remove_cells(self.options.out, task.name)
             limit = self.options.limits.of(task.name)
             if task.is_trained:
                 data = limited(whole, limit, self.options.train_limits.of(task.name))
@@ -168,6 +176,7 @@ class _Campaign:
     def _measure_group(self, data: TaskData, works: Sequence[Work]) -> None:
         """All seeds of an entrant under a head; its rows are opened when the first of them is to be measured."""
         settings = self._settings_of(data, works[0].entrant)
+        self._rows = None
         for work in works:
             path = work.key.path(self.options.out)
             if self.options.resume and path.is_file():
@@ -198,11 +207,19 @@ class _Campaign:
             self._progress(f"{title}: {done:,.0f} of {total or 0:,.0f} {unit}")
 
         begun, begun_cpu = time.perf_counter(), time.process_time()
-        pool = row_pool(HeadChoice(work.head).config(data, width=4))
-        rows = self.networks.rows(work.entrant, data, pool, Watcher(progress=on_rows))
+        if self._rows is None:
+            self._rows = self._opened(work.entrant, work.head, data, Watcher(progress=on_rows))
         fit = FitOptions(self.options.epochs, seed=work.key.seed, device=self.device)
         took = Seconds(rows=time.perf_counter() - begun, rows_cpu=time.process_time() - begun_cpu)
-        return head_cell(work.key, settings, data, rows, fit, on_epoch, took)
+        return head_cell(work.key, settings, data, self._rows, fit, on_epoch, took)
+
+    def _opened(self, entrant: Entrant, head: HeadName, data: TaskData, watcher: Watcher) -> RowSource:
+        """What a head reads; means are formed of residues where another head reads those of the same network."""
+        pool = _pool(head, data)
+        others: list[HeadName] = [each for each in HEADS if each in self.options.heads and fits(each, data.task.unit)]
+        if entrant.model and pool == "mean" and any(_pool(each, data) == "residues" for each in others):
+            return PooledRows(self.networks.rows(entrant, data, "residues", watcher))
+        return self.networks.rows(entrant, data, pool, watcher)
 
     def _transfer(self, data: TaskData, limit: int | None) -> None:
         """Annotation transfer, of which all rows of a model are measured together."""
@@ -246,6 +263,10 @@ def _shown(split: str, by_name: object, metric: str) -> str:
     name = metric if metric in by_name else next(iter(by_name))
     value = by_name[name].value
     return f"{split} {name} {'not a number' if value is None else format(value, '.4f')}"
+
+
+def _pool(head: HeadName, data: TaskData) -> Pool:
+    return row_pool(HeadChoice(head).config(data, width=4))
 
 
 def missing_file(task: Task, source: DataSource) -> str | None:

@@ -137,6 +137,12 @@ def cells_in(out: Path) -> Iterator[Cell]:
         yield read_cell(path)
 
 
+def remove_cells(out: Path, task: str) -> None:
+    """Remove the finished cells of a task, to be measured anew."""
+    for path in (out / CELLS / task).glob("*.json"):
+        path.unlink()
+
+
 _OPTIONS = {"limit": "--limit", "train_limit": "--train-limit", "epochs": "--epochs", "precision": "--precision"}
 _WORDS = {"data_sha256": "other data", "model_sha256": "another model of this name"}
 

@@ -37,7 +37,9 @@ def draw(findings: Findings, path: Path) -> None:
     for axes in panels[len(findings.tables) :]:
         axes.axis("off")
     figure.suptitle("Heads on frozen rows; bars are 95 % intervals over test proteins", fontsize=11)
-    handles = [Line2D([], [], color=colour, marker="o", label=_NAMES[kind]) for kind, colour in _COLOURS.items()]
+    handles: list[Any] = [
+        Line2D([], [], color=colour, marker="o", label=_NAMES[kind]) for kind, colour in _COLOURS.items()
+    ]
     handles.append(Patch(color=_PUBLISHED, alpha=0.2, label="published, Ankh and others"))
     figure.legend(handles=handles, loc="outside lower center", ncols=num_columns, fontsize=8)
     with atomic_file(path) as file:

@@ -74,7 +74,7 @@ Epochs = Annotated[
     int | None, Parameter(group=_SMALLER, help="At most so many; at least 5 and 1,500 steps if not given.")
 ]
 Resume = Annotated[
-    bool, Parameter(negative="--no-resume", help="Keep what is finished; --no-resume measures all named anew.")
+    bool, Parameter(negative="--no-resume", help="Keep what is finished; --no-resume measures the tasks named anew.")
 ]
 Plot = Annotated[bool, Parameter(negative="--no-plot", help="Draw benchmark.png (extra `plots`).")]
 Cache = Annotated[
