@@ -31,6 +31,7 @@ from openankh.fasta import FastaReader
 MDH = SHARED / "data" / "mdh" / "train.csv.gz"
 NANOBODIES = SHARED / "data" / "nanobody" / "nanobodies.fasta.gz"
 NANOBODY = "nb1425"
+OTHER_SETS = {"sampled": "mdh_sampled", "unadapted": "control"}
 OTHER_WAYS = ("lora", "full")
 RECIPES = ("nanobody", "nanobody-warm")
 
@@ -51,11 +52,18 @@ class Plan:
         """The family, or part of it."""
         return MDH if self.every == 1 else self.work / f"mdh_every_{self.every}.csv"
 
-    @property
-    def family(self) -> list[str]:
-        """The command that all models are run by."""
-        words = ["design", "family", str(self.members), "--recipe", "mdh", "--groups", "cluster", "-m", self.model]
-        return [*words, "--learning-rate", str(self.learning_rate)]
+    def family(self, epochs: int, out: Path, model: str | Path | None = None) -> list[str]:
+        """The command that all models are run by, this one unless told."""
+        words = ["design", "family", str(self.members), "--recipe", "mdh", "--groups", "cluster", "-o", str(out)]
+        return [
+            *words,
+            "--epochs",
+            str(epochs),
+            "--learning-rate",
+            str(self.learning_rate),
+            "-m",
+            str(model or self.model),
+        ]
 
 
 def main() -> None:
@@ -92,14 +100,16 @@ def write_designs(plan: Plan) -> None:
     adapted, control = work / "mdh", work / "control"
     num = ["-n", str(plan.num)]
     resumed = ["--resume"] if (adapted / "adaptation.json").is_file() else []
-    run([*plan.family, *num, "--epochs", str(plan.epochs), "-o", str(adapted), *resumed])
+    run([*plan.family(plan.epochs, adapted), *num, *resumed])
     for tune in OTHER_WAYS:
         out = work / f"mdh_{tune}"
         if not (out / "adaptation.json").is_file():
-            changes = ["--tune", tune, "-n", "1", "-t", "1"]
-            run([*plan.family, "--epochs", str(plan.epochs), *changes, "-o", str(out)])
+            run([*plan.family(plan.epochs, out), "--tune", tune, "-n", "1", "-t", "1"])
     if not (control / "designs_t1.fasta").is_file():
-        run([*plan.family, *num, "--epochs", "0", "-t", "1", "-o", str(control)])
+        run([*plan.family(0, control), *num, "-t", "1"])
+    sampled = work / "mdh_sampled"
+    if not (sampled / "designs_t1.fasta").is_file():
+        run([*plan.family(0, sampled, adapted / "model"), *num, "-t", "1", "--method", "sample"])
     parent = work / f"{NANOBODY}.fasta"
     if not parent.is_file():
         sequence = next(record.sequence for record in FastaReader(NANOBODIES) if record.id == NANOBODY)
@@ -115,21 +125,37 @@ def write_designs(plan: Plan) -> None:
 def judge(plan: Plan) -> None:
     """Both pages, by `benchmarks/design_reports.py`."""
     work = plan.work
-    *asked, control = [f"{name}={path}" for name, path in family_sets(work)]
+    *asked, control = [f"{name}={path}" for name, path in family_sets(work)]  # the unadapted model's are the last
     mdh = ["mdh", "--designs", *asked, "--control", control, "--cut", "256", "--out", str(work / "mdh.html")]
     asked = [f"{path.stem}={path}" for path in nanobody_sets(work)]
     parent = str(work / f"{NANOBODY}.fasta")
     nanobody = ["nanobody", "--designs", *asked, "--parent", parent, "--out", str(work / "nanobody.html")]
+    if not (work / "sampled_report").is_dir():
+        words = ["design", "report", f"sampled_t1={work / 'mdh_sampled' / 'designs_t1.fasta'}", "--family", str(MDH)]
+        run([*words, "--num-controls", "60", "-o", str(work / "sampled_report")])
     for words in (mdh, nanobody):
         print("python benchmarks/design_reports.py", shlex.join(words), flush=True)
         subprocess.run([sys.executable, str(REPOSITORY / "benchmarks" / "design_reports.py"), *words], check=True)
 
 
+def judged_without_beams(work: Path) -> str:
+    """What the family's profile says of designs that were drawn without beams, by `openankh design report`."""
+    path = work / "sampled_report" / "report.json"
+    if not path.is_file():
+        return ""
+    found = json.loads(path.read_text())["sets"][0]
+    share, nearest = found["accepted"], found["nearest_identity"]["median"]
+    return (
+        f"Of the designs drawn without beams the family's profile accepts {share['value']:.1%} ({share['low']:.1%} to "
+        f"{share['high']:.1%}) at E <= 1e-10; their nearest natural protein is identical in {nearest:.0%} (median)."
+    )
+
+
 def family_sets(work: Path) -> list[tuple[str, Path]]:
     """Designs behind prompts of malate dehydrogenases by their names, the unadapted model's last."""
     adapted = sorted((work / "mdh").glob("designs_t*.fasta"), key=lambda path: float(path.stem.partition("_t")[2]))
-    control = work / "control" / "designs_t1.fasta"
-    return [*((path.stem.removeprefix("designs_"), path) for path in adapted), ("unadapted_t1", control)]
+    others = {f"{name}_t1": work / folder / "designs_t1.fasta" for name, folder in OTHER_SETS.items()}
+    return [*((path.stem.removeprefix("designs_"), path) for path in adapted), *others.items()]
 
 
 def nanobody_sets(work: Path) -> list[Path]:
@@ -175,8 +201,11 @@ def told(plan: Plan) -> str:
         "|---|---|---|---|---|---|---|---|",
         *(set_row(name, path) for name, path in family_sets(work)),
         "",
-        "`unadapted` is the same model, prompts and search before adapting. The clusters are those of the data's file, "
-        "which does not tell how alike members of different ones are. Lengths end at 256, the paper's setting.",
+        "`sampled`: drawn without beams; `unadapted`: the same model, prompts and search before adapting. The clusters "
+        "are those of the data's file, which does not tell how alike members of different ones are. Lengths end at 256,"
+        " the paper's setting.",
+        "",
+        judged_without_beams(work),
         "",
         "## A nanobody",
         "",
