@@ -24,7 +24,7 @@ from openankh.tasks.heads.head import HeadConfig
 from openankh.tasks.predicting import Predictions
 from openankh.tasks.predictor import Predictor
 from openankh.tasks.target_space import Classes, Contacts, Labels, Numbers, TargetSpace
-from serve_samples import served_model, small_settings
+from serve_samples import served_model, small_limits, small_settings
 
 __all__ = ["served_model"]
 
@@ -95,6 +95,13 @@ def test_probabilities_can_be_left_out(served: Served) -> None:
     answer = served.client.post("/v1/predict/residues", json=body).json()
     assert answer["predictions"][0]["probabilities"] is None and len(answer["predictions"][0]["value"]) == 10
     assert answer["classes"] == ["C", "E", "H"]
+
+
+def test_more_pairs_than_an_answer_holds_are_refused(served: Served, served_model: ModelHost) -> None:
+    app = create_app(replace(served.settings, limits=small_limits(answer_numbers=1_000)), served_model)
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        assert client.post("/v1/predict/contacts", json={"sequences": ["M" * 40]}).status_code == 422
+        assert client.post("/v1/predict/contacts", json={"sequences": ["M" * 10]}).status_code == 200
 
 
 def test_what_can_be_predicted_is_told(served: Served) -> None:

@@ -22,6 +22,9 @@ from openankh.tasks.predicting import Prediction
 router = APIRouter(tags=["proteins"])
 
 TaskName = Annotated[str, Path(max_length=200, examples=["secondary-structure"], description="As told by `GET /v1`.")]
+_MAPS = 4
+"""So many times the numbers of an answer may be held as attention maps for a moment."""
+
 EXAMPLE: JsonDict = {"sequences": [{"id": "P69905", "sequence": "MVLSPADKTNVKAAWGKVGAHAGEYGAEALERMF"}]}
 
 
@@ -114,9 +117,9 @@ def _row(prediction: Prediction, unit: str, with_probabilities: bool) -> dict[st
 
 
 def _require_room(predictor: ServedPredictor, records: Sequence[Record], most: int) -> None:
-    """Problem 422 where states or probabilities would be too many numbers."""
-    width = predictor.artifact.preprocessing.width
-    lengths = [len(record.sequence) for record in records]
-    numbers = sum(lengths) * width + (sum(n * n for n in lengths) if predictor.unit == "pair" else 0)
-    if numbers > most:
-        raise Problem(422, f"{numbers:,} numbers to hold; {most:,} are the most: send fewer or shorter proteins")
+    """Problem 422 where states, maps or probabilities would be too many numbers; of maps one protein's are held."""
+    pre, lengths = predictor.artifact.preprocessing, [len(record.sequence) for record in records]
+    held = max(lengths) ** 2 * pre.width // _MAPS if pre.reads == "attention" else sum(lengths) * pre.width
+    told = sum(length**2 for length in lengths) if predictor.unit == "pair" else 0
+    if held + told > most:
+        raise Problem(422, f"{held + told:,} numbers to hold; {most:,} are the most: send fewer or shorter proteins")
