@@ -231,3 +231,11 @@ def test_all_templates_compile_and_examples_are_bundled_proteins() -> None:
     for example in examples():
         assert (example_fasta(example.name) or "").count(">") == len(example.ids)
     assert example_fasta("nothing") is None
+
+
+def test_the_pictures_of_the_documentation_are_there_and_small(repository: Path) -> None:
+    pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", (repository / "docs" / "page.md").read_text())
+    assert len(pictures) == 3
+    for name in pictures:
+        picture = (repository / "docs" / name).read_bytes()
+        assert picture.startswith(b"\x89PNG") and len(picture) < 300_000

@@ -58,6 +58,12 @@ def _line(sequence: str, rgb: NDArray[np.uint8], start: int, top: int) -> str:
     return "".join(made)
 
 
+def contact_limit(dossier: Dossier) -> float:
+    """The probability that is drawn darkest: what the L/5 most probable pairs reach, little with a small model."""
+    pairs = dossier.contacts.pairs if dossier.contacts else ()
+    return pairs[min(dossier.length // 5, len(pairs) - 1)][2] if pairs else 1.0
+
+
 def contacts_svg(dossier: Dossier) -> str:
     """Probable contacts, on both sides of the diagonal."""
     assert dossier.contacts is not None
@@ -65,7 +71,7 @@ def contacts_svg(dossier: Dossier) -> str:
     shares = np.zeros((length, length))
     for i, j, share in dossier.contacts.pairs:
         shares[i - 1, j - 1] = shares[j - 1, i - 1] = share
-    made = [_image(left, 34, size, size, sequential(shares))]
+    made = [_image(left, 34, size, size, sequential(shares / contact_limit(dossier)))]
     made.append(f'<rect x="{left}" y="34" width="{size}" height="{size}" fill="none" stroke="#888888"/>')
     step = next(s for s in (10, 25, 50, 100, 250, 500, 1000, 5000, 10**9) if length / s <= 8)
     for position in range(step, length + 1, step):

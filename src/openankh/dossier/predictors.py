@@ -20,8 +20,9 @@ def bundled_artifacts() -> Sequence[Artifact]:
 
 
 def predictors_on(loaded: LoadedModel, artifacts: Iterable[Artifact]) -> tuple[Predictions, ...]:
-    """Those that read this very model as it is, ready to predict; all others are left out."""
-    fitting = [each for each in artifacts if _reads(each, loaded)]
+    """Those that read this very model as it is, each once, ready to predict; all others are left out."""
+    different = {each.folder.resolve() if each.folder else number: each for number, each in enumerate(artifacts)}
+    fitting = [each for each in different.values() if _reads(each, loaded)]
     for each in fitting:
         each.predictor.to(loaded.device).eval()
     return tuple(Predictions(each, loaded.embedder(each.preprocessing.options)) for each in fitting)

@@ -13,6 +13,9 @@ MIN_SEPARATION, MIN_PROBABILITY = 6, 0.05
 _PAIRS_A_RESIDUE = 10
 _MOST_SHARES = 12
 
+_IN_WORDS = {"solubility": {"0": "insoluble", "1": "soluble"}}
+"""Classes that their task numbers, by the beginning of its name."""
+
 Said = ResidueTrack | Property | ContactMap
 
 
@@ -33,8 +36,10 @@ def said(predictions: Predictions, prediction: Prediction) -> Said | None:
         confidence = tuple(prediction.probabilities.max(axis=1).tolist())
         return ResidueTrack(task, title, "".join(values), space.names, confidence)
     if isinstance(space, Classes | Labels) and artifact.config.unit == "protein":
-        shares = _shares(space.names, prediction.probabilities)
-        return Property(task, title, values[0] or "none", None, shares)
+        words = next((known for name, known in _IN_WORDS.items() if task.startswith(name)), {})
+        names = tuple(words.get(name, name) for name in space.names)
+        shares = _shares(names, prediction.probabilities)
+        return Property(task, title, words.get(values[0], values[0]) or "none", None, shares)
     return None
 
 

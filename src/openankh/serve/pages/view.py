@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from openankh.dossier.colours import GROUPS
 from openankh.dossier.dossier import Dossier, Overview, ResidueTrack
-from openankh.dossier.pictures import colouring, places, shown
+from openankh.dossier.pictures import colouring, contact_limit, places, shown
 
 HERE = Path(__file__).parent
 STATIC = "/static"
@@ -37,7 +37,7 @@ _STRUCTURE = {
     "-": "loop",
 }
 _YES_OR_NO = {"N": "no", "P": "yes"}
-_CAUTIONS = {"paratope": "Learned from antibodies: of other proteins it says nothing."}
+_CAUTIONS = {"paratope": "learned from antibodies; of other proteins it says nothing"}
 _STRUCTURE_SHADES = {"H": "s-helix", "G": "s-helix", "I": "s-helix", "E": "s-strand", "B": "s-strand"}
 
 
@@ -53,6 +53,7 @@ def environment() -> Environment:
         "class_name": class_name,
         "track_shade": track_shade,
         "caution": caution,
+        "contact_limit": contact_limit,
         "method_words": METHODS,
     }
     return found

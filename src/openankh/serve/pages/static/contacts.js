@@ -7,6 +7,8 @@ export class Contacts {
   constructor(canvas, dossier, told) {
     Object.assign(this, { canvas, told, length: dossier.length, sequence: dossier.sequence });
     this.shares = new Map(dossier.contacts.pairs.map(([i, j, share]) => [i * 100_000 + j, share]));
+    const pairs = dossier.contacts.pairs;
+    this.limit = pairs.length ? pairs[Math.min(Math.floor(dossier.length / 5), pairs.length - 1)][2] : 1;
     canvas.addEventListener("pointermove", (event) => this.point(event));
     canvas.addEventListener("pointerleave", () => this.told(""));
     dark.addEventListener("change", () => this.draw());
@@ -36,7 +38,7 @@ export class Contacts {
     const ground = sequential(0);
     for (let at = 0; at < image.data.length; at += 4) image.data.set([...ground, 255], at);
     for (const [key, share] of this.shares) {
-      const i = Math.floor(key / 100_000) - 1, j = (key % 100_000) - 1, colour = sequential(share);
+      const i = Math.floor(key / 100_000) - 1, j = (key % 100_000) - 1, colour = sequential(share / this.limit);
       image.data.set(colour, 4 * (i * length + j));
       image.data.set(colour, 4 * (j * length + i));
     }
