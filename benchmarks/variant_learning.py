@@ -242,8 +242,9 @@ def draw(found: Sequence[Measured], path: Path) -> None:
     rows = -(-len(assays) // 4)
     figure = Figure(figsize=(12, 0.8 + 2.5 * rows), dpi=130, layout="constrained")
     panels = figure.subplots(rows, 4, squeeze=False, sharex=True).ravel()
+    ways = {way: colour for way, colour in _COLOURS.items() if any(each.way == way for each in found)}
     for axes, assay in zip(panels, assays, strict=False):
-        for way, colour in _COLOURS.items():
+        for way, colour in ways.items():
             here = [each for each in found if (each.assay, each.way) == (assay, way)]
             nums = sorted({each.num for each in here})
             means = [np.nanmean([each.rho for each in here if each.num == num]) for num in nums]
@@ -252,6 +253,7 @@ def draw(found: Sequence[Measured], path: Path) -> None:
         axes.set_xscale("log")
         axes.set_xticks(BUDGETS, [str(num) for num in BUDGETS])
         axes.minorticks_off()
+        axes.tick_params(labelbottom=True)
         axes.axhline(0, color="#333333", linewidth=0.6)
     for axes in panels[len(assays) :]:
         axes.set_visible(False)
