@@ -151,7 +151,7 @@ def _published(table: TestTable, others: list[str]) -> Iterator[list[str]]:
         where = "published" if named.same else f"published, another test set: {named.column.removesuffix(', L/5')}"
         yield [
             f"*{who}, {where}*",
-            "convbert" if table.metric != "T" else "nearest",
+            "",
             cells[0],
             "",
             *cells[1:],
