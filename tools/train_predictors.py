@@ -75,10 +75,10 @@ class Recipe:
 
 RECIPES: Mapping[str, Recipe] = {
     "secondary-structure": Recipe(
-        "secondary-structure-q3", OF_RESIDUES, FitOptions(epochs=4, longest=512), most=3000, most_valid=300
+        "secondary-structure-q3", OF_RESIDUES, FitOptions(epochs=5, longest=512), most=3000, most_valid=300
     ),
     "secondary-structure-q8": Recipe(
-        "secondary-structure-q8", OF_RESIDUES, FitOptions(epochs=4, longest=512), most=3000, most_valid=300
+        "secondary-structure-q8", OF_RESIDUES, FitOptions(epochs=5, longest=512), most=3000, most_valid=300
     ),
     "localisation": Recipe(
         "localisation",
