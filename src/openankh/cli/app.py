@@ -13,6 +13,7 @@ VERBS = {
     "complete": "Proteins of which a beginning is kept and the rest is written by the model.",
     "design": "New proteins: of a family, of one protein, or mutants that a score or a predictor prefers.",
     "score": "What a model makes of variants of a protein: substitutions, insertions, deletions.",
+    "describe": "All that the models here say of each protein, as the page shows it.",
     "serve": "A page and an API on this machine, one model behind both.",
     "prepare": "FASTA files into a corpus to train on.",
     "pretrain": "Train a model on a corpus, from scratch or from where a run stopped.",

@@ -50,7 +50,7 @@ class DossierMaker:
     def __init__(
         self, sources: Sources, records: Sequence[Record], options: DossierOptions, on_share: OnShare | None = None
     ) -> None:
-        self._sources, self._records, self._options = sources, records, options
+        self.sources, self._records, self._options = sources, records, options
         self.method: Method | None = options.method_for(sources.loaded, [len(record.sequence) for record in records])
         self._effort = Effort(sum(map(self._size_of, records)), on_share or (lambda share, what: None))
 
@@ -63,7 +63,7 @@ class DossierMaker:
 
     def _size_of(self, record: Record) -> float:
         length = len(record.sequence)
-        passes = 2 + len(self._sources.predictors) + _PASSES_OF_COMPLETION / 2
+        passes = 2 + len(self.sources.predictors) + _PASSES_OF_COMPLETION / 2
         scan = {"masked-marginal": length, "wild-type-marginal": 1}.get(self.method or "", 0)
         return length * (passes + scan)
 
@@ -71,10 +71,10 @@ class DossierMaker:
         parts = [_Parts() for _ in records]
         residues = sum(len(record.sequence) for record in records)
         self._effort.begin("embedding", residues)
-        vectors = [vector for _, vector in self._sources.loaded.embed(list(records))]
+        vectors = [vector for _, vector in self.sources.loaded.embed(list(records))]
         self._effort.begin("searching annotated proteins", residues)
         self._search(records, parts)
-        for predictor in self._sources.predictors:
+        for predictor in self.sources.predictors:
             self._effort.begin(f"predicting {predictor.artifact.origin.title.lower()}", residues)
             for part, prediction in zip(parts, predictor.predict(records), strict=True):
                 part.said += [told] if (told := said(predictor, prediction)) else []
@@ -86,7 +86,7 @@ class DossierMaker:
             yield _dossier(place, record, part, vector)
 
     def _search(self, records: Sequence[Record], parts: Sequence[_Parts]) -> None:
-        annotated = self._sources.annotated
+        annotated = self.sources.annotated
         if annotated is None:
             return
         answers = annotated.lookup.search(list(records), self._options.neighbours, exclude_self=True)
@@ -97,7 +97,7 @@ class DossierMaker:
         """Each second half, by the likeliest residues; a model without a decoder writes none."""
         pairs = [(record, part) for record, part in zip(records, parts, strict=True) if len(record.sequence) >= 2]
         try:
-            completions = self._sources.loaded.complete([record for record, _ in pairs], keep=0.5)
+            completions = self.sources.loaded.complete([record for record, _ in pairs], keep=0.5)
             for number, ((_, part), completion) in enumerate(zip(pairs, completions, strict=True), start=1):
                 part.second_half = _second_half(completion)
                 self._effort.reach(number / len(pairs))
@@ -110,7 +110,7 @@ class DossierMaker:
         size = length * (length if method == "masked-marginal" else 1)
         self._effort.begin(f"scoring variants of protein {place} of {len(self._records)}", size)
         try:
-            scorer = self._sources.loaded.scorer(
+            scorer = self.sources.loaded.scorer(
                 ScoringOptions(method), lambda done, num: self._effort.reach(done / num)
             )
             scan = scorer.scan(record.sequence)

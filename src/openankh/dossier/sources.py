@@ -1,10 +1,12 @@
 """What dossiers are made with: a loaded model, the predictors learned on it, and the annotated proteins to search."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
+from openankh.dossier.predictors import bundled_artifacts, predictors_on
 from openankh.embedding.options import EmbedOptions
 from openankh.embedding.run import ModelIdentity
 from openankh.fasta import FastaReader
@@ -59,6 +61,19 @@ def annotated_bundled(loaded: LoadedModel, cache: Path, watcher: Watcher = SILEN
     lookup.labels = read_labels(fasta, store.ids, LABELS)
     descriptions = {record.id: _before_labels(record.description) for record in FastaReader(fasta)}
     return Annotated(f"{len(store)} bundled proteins of UniProt", lookup, descriptions)
+
+
+def bundled_sources(loaded: LoadedModel) -> Sources:
+    """A model with the predictors and the annotated proteins of the package; their embeddings are kept for later."""
+    place = kept_folder()
+    place.mkdir(parents=True, exist_ok=True)
+    return Sources(loaded, annotated_bundled(loaded, place), predictors_on(loaded, bundled_artifacts()))
+
+
+def kept_folder() -> Path:
+    """Where embeddings of the bundled proteins are kept, and the page's results."""
+    parent = os.environ.get("XDG_CACHE_HOME")
+    return (Path(parent) if parent else Path.home() / ".cache") / "openankh" / "page"
 
 
 def annotated_store(store: Path, labels: Path | None) -> Annotated:

@@ -1,6 +1,5 @@
 """What the page's routes stand on: the desk, what its answers are, and who may ask."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +13,7 @@ from starlette.staticfiles import StaticFiles
 from openankh import __version__
 from openankh.dossier.options import VARIANTS
 from openankh.dossier.predictors import bundled_artifacts, predictors_on
-from openankh.dossier.sources import Sources, annotated_bundled
+from openankh.dossier.sources import Sources, annotated_bundled, kept_folder
 from openankh.embedding.options import EmbedOptions
 from openankh.embedding.run import ModelIdentity, provenance_of
 from openankh.loaded import LoadedModel
@@ -80,7 +79,7 @@ def make_reception(loaded: LoadedModel, artifacts: Sequence[Artifact] = (), fold
 
     Results and the bundled proteins' embeddings are kept in `folder`, by default in the user's cache.
     """
-    place = results_folder() if folder is None else folder
+    place = kept_folder() if folder is None else folder
 
     @cache
     def predictors() -> tuple[Predictions, ...]:
@@ -102,12 +101,6 @@ def make_reception(loaded: LoadedModel, artifacts: Sequence[Artifact] = (), fold
 
     desk = Desk(sources, loaded.vocab.letters, answering, Results(place))
     return Reception(desk, loaded.pinned_name, loaded.licence, provenance)
-
-
-def results_folder() -> Path:
-    """Where results are kept."""
-    parent = os.environ.get("XDG_CACHE_HOME")
-    return (Path(parent) if parent else Path.home() / ".cache") / "openankh" / "page"
 
 
 def reception_of(request: Request) -> Reception:
