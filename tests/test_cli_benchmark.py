@@ -221,6 +221,7 @@ def test_json_is_the_whole_result(stranger: Stranger) -> None:
         (("--tasks", "solubilty"), "did you mean solubility"),
         (("--heads", "linear,cnn"), "not one of linear, mlp"),
         (("--baselines", "blast"), "not one of one-hot"),
+        (("--heads", "light-attention"), "none is for each residue"),
         (("--seeds", "0"), "seeds is 0"),
         (("--limit", "few"), "--limit"),
         (("-m", "no-such-model"), "no-such-model"),

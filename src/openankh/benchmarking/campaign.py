@@ -102,6 +102,7 @@ class _Campaign:
         self._rows: RowSource | None = None
 
     def run(self) -> None:
+        self._require_a_head()
         self._require_same_limits()
         for model in self.options.models:
             self.networks.facts(model)  # a model that is not there is told before anything is measured
@@ -136,6 +137,13 @@ class _Campaign:
         if not found:
             raise UserError("the data of no task is there; give the folder that holds it with --data (docs/data.md)")
         return found
+
+    def _require_a_head(self) -> None:
+        """Refuse heads of which none fits any task."""
+        heads = self.options.heads
+        if not any(not task.is_trained or any(fits(head, task.unit) for head in heads) for task in self.tasks):
+            units = ", ".join(dict.fromkeys(task.unit for task in self.tasks))
+            raise UserError(f"heads {', '.join(heads)}: none is for each {units}; name another with --heads, as linear")
 
     def _require_same_limits(self) -> None:
         """Refuse other limits than those of finished cells, and of the same heads other epochs, before data is read."""
