@@ -71,6 +71,7 @@ campaign-training: .venv/dev.stamp
 	$(BIN)/python benchmarks/campaigns/training_kills.py
 
 bench-serve: .venv/dev.stamp
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench_serve_engine.py
 	$(BIN)/python benchmarks/bench_serve.py
 
 campaign-serve: .venv/dev.stamp
