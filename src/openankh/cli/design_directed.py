@@ -48,7 +48,11 @@ ScoreMethod = Annotated[
 ]
 PredictorFolder = Annotated[
     Path | None,
-    Parameter(name="--predictor", group=_GOAL, help="An artifact of `openankh finetune`, of whole proteins."),
+    Parameter(
+        name="--predictor",
+        group=_GOAL,
+        help="An artifact of `openankh finetune` or a name of the package (solubility), of whole proteins.",
+    ),
 ]
 PredictorModel = Annotated[
     str | None, Parameter(group=_GOAL, help="Where the model is that the predictor was trained on, if it has moved.")
@@ -259,11 +263,10 @@ def _predictions(goal: GoalOptions, model: ModelOptions) -> "Predictions | None"
     if goal.predictor is None:
         return None
     from openankh.lookup.vector_kind import ModelAccess
-    from openankh.tasks.artifact import load_artifact
-    from openankh.tasks.predicting import Predictions
+    from openankh.tasks.predicting import load_predictor
 
     access = ModelAccess(model.device, model.trust_pickle, model.offline)
-    return Predictions.load(load_artifact(goal.predictor), access, goal.predictor_model)
+    return load_predictor(goal.predictor, access, goal.predictor_model)
 
 
 def _trace_path(trace: str | None, paths: tuple[Path, Path] | None, overwrite: bool) -> Path | None:
