@@ -15,6 +15,7 @@ from openankh import hardware, loaded
 from openankh.checkpoint import Provenance, load_model, save_model
 from openankh.errors import UserError
 from openankh.fasta import Record
+from openankh.published import published_model
 from openankh.vocab import ANKH
 
 SEQUENCES = ["MKTAYIAKQR", "G", "ACDEFGHIKLMNPQRSTVWY"]
@@ -43,7 +44,9 @@ def test_a_model_of_the_hub_knows_its_commit_and_is_found_again_by_its_pinned_na
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    commit = "0123456789abcdef0123456789abcdef01234567"
+    published = published_model("ankh-base")
+    assert published is not None and published.revision is not None
+    commit = published.revision
     names = {path.name for path in folder.iterdir()}
     laid_out(tmp_path, "ElnaggarLab/ankh-base", folder, commit, names - {"openankh.json"})
     laid_out(tmp_path, "ada/tiny", folder, commit, names)

@@ -1,10 +1,10 @@
 """A model whose weights are a pickle is read when asked for by name, and only then; every verb has a way to ask."""
 
-import inspect
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import torch
@@ -41,8 +41,14 @@ def commands(app: App) -> Iterator[tuple[str, Callable[..., Any]]]:
             yield from commands(app[name])
 
 
+def parameters(function: Callable[..., Any]) -> Iterator[str]:
+    """Its parameters, and those that lie together in a dataclass, which the command line knows one by one."""
+    for name, kind in get_type_hints(function).items():
+        yield from (field.name for field in fields(kind)) if is_dataclass(kind) else [name]
+
+
 def test_every_verb_that_takes_a_model_takes_what_says_how_it_may_be_fetched_and_read() -> None:
-    verbs = {name: set(inspect.signature(function).parameters) for name, function in commands(build_app())}
-    taking = {name for name, parameters in verbs.items() if parameters & {"model", "init"}}
-    assert "embed" in taking
+    verbs = {name: set(parameters(function)) for name, function in commands(build_app())}
+    taking = {name for name, names in verbs.items() if names & {"model", "init"}}
+    assert {"embed", "directed"} <= taking
     assert {name for name in taking if not verbs[name] >= {"trust_pickle", "offline"}} == set()
