@@ -1,6 +1,5 @@
 """`openankh benchmark`: tasks x models x heads x seeds in one table, beside baselines, controls and published rows."""
 
-import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Group, Parameter
 
-from openankh.cli import report
+from openankh.cli import before_torch, report
 from openankh.cli.options import DEFAULT_MODEL, Device, Json, Offline, Precision, Quiet, TrustPickle
 from openankh.errors import UserError
 
@@ -116,7 +115,7 @@ def benchmark(
         return
     if output is None:
         raise UserError("no folder for results is named; give one with -o, or --list to see the tasks")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `openankh embed`
+    before_torch.settle()
 
     from openankh.benchmarking.campaign import require_writable, run_benchmark
     from openankh.benchmarking.options import BASELINES, BENCHMARK_HEADS, BenchmarkOptions, parse_limits, parse_words

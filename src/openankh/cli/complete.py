@@ -1,7 +1,6 @@
 """`openankh complete`: proteins of which a beginning is kept and the rest is written by the model."""
 
 import json as json_text
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from openankh.cli import report
+from openankh.cli import before_torch, report
 from openankh.cli.design_options import ScreenOptions
 from openankh.cli.options import (
     DEFAULT_MODEL,
@@ -138,7 +137,7 @@ def complete(
     With --keep 0.5 the second half of each is written anew; with --length 300 each is continued to 300 residues; with
     neither, until the model ends it. FASTA in, FASTA out, in the same order; how each was made stands in its header.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `openankh embed`
+    before_torch.settle()
 
     from openankh.design.screening import Screening
     from openankh.generation.method import Method

@@ -1,12 +1,11 @@
 """`openankh describe`: all that the models here say of each protein, as the page shows it."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from openankh.cli import report
+from openankh.cli import before_torch, report
 from openankh.cli.options import DEFAULT_MODEL, Device, Json, Model, Offline, Quiet, Source, TrustPickle
 from openankh.errors import UserError
 
@@ -41,7 +40,7 @@ def describe(
 
     The same values as the page of `openankh serve`: `--json` prints the overview and all dossiers as one object.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `openankh embed`
+    before_torch.settle()
     folder = None if output is None else _new_folder(output)
 
     from openankh.dossier.json_text import to_json

@@ -1,13 +1,12 @@
 """The options that the verbs of `openankh design` spell alike, in groups that each turn into what they describe."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
 
-from openankh.cli import report
+from openankh.cli import before_torch, report
 from openankh.cli.options import DEFAULT_MODEL, Device, Model, Offline, TrustPickle, read_source
 from openankh.errors import UserError
 
@@ -136,7 +135,7 @@ class LimitOptions:
 
 def quiet_threads() -> None:
     """Let waiting threads sleep, as `openankh embed` does; before torch is imported."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    before_torch.settle()
 
 
 def require_source(source: str) -> None:

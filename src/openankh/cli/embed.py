@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from openankh.cli import report, workers
+from openankh.cli import before_torch, report, workers
 from openankh.cli.embedding_progress import OnBegin, OnProgress, ToldRun
 from openankh.cli.options import DEFAULT_MODEL, Device, Json, Model, Offline, Precision, Quiet, Source, TrustPickle
 
@@ -97,11 +97,7 @@ def embed(
     Exactly one row a residue (--pool residues), or one a protein; in the order of the file, under their ids. A folder
     (-o NAME/) that was not finished is gone on with by the same command.
     """
-    # Read when torch is imported. Its threads else burn their cores while they wait for each other, which on a machine
-    # that others use as well was measured to cost a factor of a hundred.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Products that oneDNN keeps, compiled for one number of rows each: 128 took 200 MB less than 1,024, and no time.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+    before_torch.settle()
 
     from openankh.embedding.options import EmbedOptions, parse_layers
     from openankh.fasta import FastaReader, ReadOptions

@@ -1,6 +1,5 @@
 """`openankh finetune`: a head learned from labelled proteins, kept as an artifact that `openankh predict` takes."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from openankh.cli import report
+from openankh.cli import before_torch, report
 from openankh.cli.options import DEFAULT_MODEL, Device, Json, Model, Offline, Precision, Quiet, TrustPickle
 from openankh.errors import UserError
 
@@ -125,7 +124,7 @@ def finetune(
     or full the encoder learns too, in fp32 or with --precision bf16. The artifact is read back and must say the same,
     bit for bit.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `openankh embed`
+    before_torch.settle()
 
     from openankh.embedding.options import EmbedOptions
     from openankh.lookup.vector_kind import ModelAccess

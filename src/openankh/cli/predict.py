@@ -1,6 +1,5 @@
 """`openankh predict`: what a predictor says of the proteins of a FASTA file, with probabilities."""
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from itertools import chain, islice
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from openankh.cli import report
+from openankh.cli import before_torch, report
 from openankh.cli.options import Device, Json, Offline, Quiet, Source, TrustPickle
 from openankh.errors import UserError
 
@@ -69,7 +68,7 @@ def predict(
     if list_predictors:
         report.table(_listed(), as_json=json)
         return
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `openankh embed`
+    before_torch.settle()
 
     from openankh.fasta import FastaReader, ReadOptions
     from openankh.lookup.vector_kind import ModelAccess

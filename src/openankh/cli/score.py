@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from openankh.cli import report
+from openankh.cli import before_torch, report
 from openankh.cli.options import DEFAULT_MODEL, Device, Json, Model, Offline, Quiet, TrustPickle, read_source
 from openankh.errors import UserError
 
@@ -119,7 +118,7 @@ def score(
     Scores are differences of log-probabilities in nats: above 0 the model prefers the variant. Beside each stands a
     calibrated one, less what the residues' frequencies alone would give. Positions count from 1.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `openankh embed`
+    before_torch.settle()
 
     from openankh.scoring.method import ScoringOptions
 

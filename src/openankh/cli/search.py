@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Group, Parameter
 
-from openankh.cli import report
+from openankh.cli import before_torch, report
 from openankh.cli.options import DEFAULT_MODEL, Device, Json, Model, Offline, Precision, Quiet, Source, TrustPickle
 from openankh.errors import UserError
 
@@ -126,7 +126,7 @@ def neighbours(
 
     Queries are embedded as what is searched was: by the same model, pool and layer. Another model is refused.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `openankh embed`
+    before_torch.settle()
 
     from openankh.lookup.lookup import Lookup
     from openankh.lookup.vector_kind import ModelAccess
@@ -185,7 +185,7 @@ def cath(
 
     Beside it what needs no training, published models, and whether the reliabilities told were right.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    before_torch.settle()
 
     from openankh.files import write_file_atomically
     from openankh.loaded import load

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Group, Parameter
 
-from openankh.cli import report
+from openankh.cli import before_torch, report
 from openankh.cli.options import DEFAULT_MODEL, Device, Json, Model, Offline, Precision, Quiet, TrustPickle
 from openankh.errors import UserError
 
@@ -81,7 +81,7 @@ def serve(
     quiet: Quiet = False,
 ) -> None:
     """A page for people and an API for programs, on this machine, until it is stopped (Ctrl-C or SIGTERM)."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `openankh embed`
+    before_torch.settle()
     require_extra()
 
     from openankh.serve.server import run
